@@ -1,0 +1,132 @@
+"""cardbill: an embeddable prepaid calling-card business.
+
+PIN batches become cards, a caller's PIN becomes an account at first use, and calls are
+authorized, routed, rated, costed and settled in this process, over a store of your choice.
+Begin with :func:`open`.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as typing's, without the time it takes to import typing
+if TYPE_CHECKING:
+    from typing import Any
+
+    __version__: str
+    from cardbill import errors
+    from cardbill.answers import Caller, Denied, Grant
+    from cardbill.audit import AuditReport
+    from cardbill.batches import Batch, FirstUse
+    from cardbill.calls import CallRecord, LimitedBy, Outcome
+    from cardbill.cards import Entry, EntryKind
+    from cardbill.deckfiles import read_deck
+    from cardbill.decks import Deck, DeckRow, Match
+    from cardbill.denials import Denial
+    from cardbill.dialing import NORTH_AMERICA, DialPlan
+    from cardbill.engine import Engine, Swept
+    from cardbill.errors import CardbillError
+    from cardbill.exporting import IssuedPin
+    from cardbill.inquiry import CardView
+    from cardbill.intake import Generated
+    from cardbill.keyring import Keyring
+    from cardbill.money import RoundingMode, format_money
+    from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
+    from cardbill.plans import BillingCycle, CycleUnit, Plan
+    from cardbill.rating import Rate, Rounding, Step, max_duration, price, rate
+    from cardbill.reports import DestinationMargin, Utilisation
+    from cardbill.routing import Carrier, Route
+    from cardbill.status import Status
+
+# Where each public name lives; a module is imported when a name of it is first used.
+_HOMES = {
+    "audit": ("AuditReport",),
+    "answers": ("Caller", "Denied", "Grant"),
+    "batches": ("Batch", "FirstUse"),
+    "calls": ("CallRecord", "LimitedBy", "Outcome"),
+    "cards": ("Entry", "EntryKind"),
+    "deckfiles": ("read_deck",),
+    "decks": ("Deck", "DeckRow", "Match"),
+    "denials": ("Denial",),
+    "dialing": ("NORTH_AMERICA", "DialPlan"),
+    "engine": ("Engine", "Swept"),
+    "errors": ("CardbillError",),
+    "inquiry": ("CardView",),
+    "exporting": ("IssuedPin",),
+    "intake": ("Generated",),
+    "keyring": ("Keyring",),
+    "money": ("RoundingMode", "format_money"),
+    "opening": ("open", "open_storage"),
+    "plans": ("BillingCycle", "CycleUnit", "Plan"),
+    "rating": ("Rate", "Rounding", "Step", "max_duration", "price", "rate"),
+    "reports": ("DestinationMargin", "Utilisation"),
+    "routing": ("Carrier", "Route"),
+    "status": ("Status",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "NORTH_AMERICA",
+    "AuditReport",
+    "Batch",
+    "BillingCycle",
+    "CallRecord",
+    "Caller",
+    "CardView",
+    "CardbillError",
+    "Carrier",
+    "CycleUnit",
+    "Deck",
+    "DeckRow",
+    "Denial",
+    "Denied",
+    "DestinationMargin",
+    "DialPlan",
+    "Engine",
+    "Entry",
+    "EntryKind",
+    "FirstUse",
+    "Generated",
+    "Grant",
+    "IssuedPin",
+    "Keyring",
+    "LimitedBy",
+    "Match",
+    "Outcome",
+    "Plan",
+    "Rate",
+    "Rounding",
+    "RoundingMode",
+    "Route",
+    "Status",
+    "Step",
+    "Swept",
+    "Utilisation",
+    "__version__",
+    "errors",
+    "format_money",
+    "max_duration",
+    "open",
+    "open_storage",
+    "price",
+    "rate",
+    "read_deck",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("cardbill")
+    from importlib import import_module
+
+    if name == "errors":
+        return import_module("cardbill.errors")
+    if name not in _HOME:
+        raise AttributeError(f"module 'cardbill' has no attribute {name!r}")
+    value = getattr(import_module(f"cardbill.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,143 @@
+"""Batch terms: what every card of a batch is sold with. Source: domain.md section 2."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from cardbill import money
+from cardbill.errors import InvalidInput, MissingFields
+from cardbill.instants import end_of_day, local_midnight, zone
+from cardbill.names import check_choice, check_count, check_date, check_name
+from cardbill.pins import DEFAULT_LENGTH, check_length
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from moneyed import Money
+
+LARGEST_QUANTITY = 100_000_000
+LONGEST_VALIDITY_DAYS = 36_525
+
+
+class FirstUse(Enum):
+    """What counts as a card's first use."""
+
+    AUTHORIZATION = "authorization"
+    """The first granted call (the default)."""
+    AUTHENTICATION = "authentication"
+    """The first time the caller's PIN is accepted."""
+
+
+def _first_use(value: FirstUse | str) -> FirstUse:
+    return check_choice("first_use", value, FirstUse)
+
+
+@frozen(kw_only=True)
+class Batch:
+    """The terms of a batch of PINs.
+
+    Attributes:
+        name: Unique, 1 to 64 printable characters.
+        face_value: What each card is worth, in whole coins of its currency; above zero.
+        quantity: The number of PINs, 1 to 100,000,000.
+        effective_date: The first local day the cards work; ``None``: at once.
+        expiration_date: The last local day they work; ``None``: no such day.
+        expires_days_after_first_use: Days a card works after the local date of its first
+            use; ``None``: not limited by use. Of both limits the earlier counts.
+        taxable: Whether taxes apply.
+        tax_jurisdiction: Whose taxes; needed when taxable.
+        pin_length: Digits of generated PINs, 8 to 20.
+        first_use: What counts as first use.
+        time_zone: The IANA zone in which the dates are days.
+        plan: The subscription plan, once assigned.
+
+    Raises:
+        MissingFields: Name, face value or quantity is left out; each is named.
+        InvalidInput: A field has a value that cannot be used; it is named.
+    """
+
+    name: str = field(default="")  # required, as are face value and quantity: see below
+    face_value: Money = field(default=None)
+    quantity: int = field(default=None)
+    effective_date: date | None = field(default=None)
+    expiration_date: date | None = field(default=None)
+    expires_days_after_first_use: int | None = field(default=None)
+    taxable: bool = field(default=False)
+    tax_jurisdiction: str | None = field(default=None)
+    pin_length: int = field(default=DEFAULT_LENGTH)
+    first_use: FirstUse = field(default=FirstUse.AUTHORIZATION, converter=_first_use)
+    time_zone: str = field(default="UTC")
+    plan: str | None = field(default=None)
+
+    def __attrs_post_init__(self) -> None:
+        required = ("name", "face_value", "quantity")
+        if missing := [f for f in required if getattr(self, f) in (None, "")]:
+            raise MissingFields("batch", missing)
+        check_name("name", self.name)
+        if not hasattr(self.face_value, "currency"):
+            raise InvalidInput("face_value", self.face_value, "must be Money")
+        if self.face_units <= 0:
+            raise InvalidInput("face_value", self.face_value, "must be above zero")
+        check_count("quantity", self.quantity, 1, LARGEST_QUANTITY)
+        check_length("pin_length", self.pin_length)
+        if self.plan is not None:
+            check_name("plan", self.plan)
+        if not isinstance(self.taxable, bool):
+            raise InvalidInput("taxable", self.taxable, "must be True or False")
+        if self.taxable and not self.tax_jurisdiction:
+            raise MissingFields("taxable batch", ["tax_jurisdiction"])
+        if self.tax_jurisdiction is not None:
+            check_name("tax_jurisdiction", self.tax_jurisdiction)
+        self._check_dates()
+
+    def _check_dates(self) -> None:
+        zone("time_zone", self.time_zone)
+        days = self.expires_days_after_first_use
+        if days is not None:
+            check_count("expires_days_after_first_use", days, 0, LONGEST_VALIDITY_DAYS)
+        for name in ("effective_date", "expiration_date"):
+            if getattr(self, name) is not None:
+                check_date(name, getattr(self, name))
+        first, last = self.effective_date, self.expiration_date
+        if first and last and last < first:
+            raise InvalidInput("expiration_date", last, "is before the effective date")
+
+    @property
+    def currency(self) -> str:
+        """The ISO 4217 code of the face value's currency."""
+        return money.currency_code("face_value", self.face_value.currency)
+
+    @cached_property
+    def face_units(self) -> int:
+        """The face value in ledger units."""
+        return money.units("face_value", self.face_value, self.currency, coins=True)
+
+    @cached_property
+    def effective_at(self) -> datetime | None:
+        """The instant from which the cards work."""
+        day = self.effective_date
+        return None if day is None else local_midnight(day, self._zone)
+
+    @cached_property
+    def expires_at(self) -> datetime | None:
+        """The instant from which no card of the batch works, used or not."""
+        day = self.expiration_date
+        return None if day is None else end_of_day(day, self._zone)
+
+    def expiry_after(self, first_use: datetime) -> datetime | None:
+        """Return when a card first used at that instant expires; ``None``: never."""
+        days = self.expires_days_after_first_use
+        if days is None:
+            return self.expires_at
+        last = first_use.astimezone(self._zone).date() + timedelta(days=days)
+        limit = end_of_day(last, self._zone)
+        return limit if self.expires_at is None else min(limit, self.expires_at)
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        return zone("time_zone", self.time_zone)

@@ -1,0 +1,358 @@
+"""One call: the hold it was granted under, what the switch reported, the rated record.
+
+Source: domain.md sections 3, 4 and 7.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+from cardbill import money
+from cardbill.errors import FloatRefused, InvalidHandle, InvalidInput
+from cardbill.instants import aware
+from cardbill.names import check_count, check_kind
+from cardbill.rating import Rate, billed_seconds, price
+from cardbill.routing import Route
+
+if TYPE_CHECKING:
+    from moneyed import Money
+
+SETUP_SECONDS = 180
+"""From the grant to the answer, at most."""
+SETTLE_SECONDS = 300
+"""From the latest end of a call until its hold expires."""
+UNLIMITED_SECONDS = 24 * 3600
+"""After how long the hold of a call without a limit expires, as if that were its limit."""
+LONGEST_TALK_MS = 31 * 24 * 3600 * 1000
+"""A longer talk time is a mistake in units, not a call."""
+LONGEST_CALL_ID = 128
+
+
+class Outcome(Enum):
+    """How a call ended."""
+
+    SETTLED = "settled"
+    """The switch reported it; what it costs was charged."""
+    CANCELLED = "cancelled"
+    """The host gave the grant back; nothing was charged."""
+    EXPIRED = "expired"
+    """Nobody reported it in time; what was held is free again."""
+    UNAUTHORISED = "unauthorised"
+    """Reported, but never granted on this card; noted, not charged."""
+
+
+class LimitedBy(Enum):
+    """What keeps a granted call from lasting longer."""
+
+    MONEY = "money"
+    """One second more would cost more than there is."""
+    PLAN = "plan"
+    """The plan's longest call."""
+    EXPIRY = "expiry"
+    """The card expires."""
+
+
+@frozen
+class Hold:
+    """The money set aside for a call in progress, and the terms it was granted under.
+
+    A later deck or plan never changes the price of this call.
+
+    Attributes:
+        call_id: The host's id of this call attempt.
+        number: Called number, E.164 digits.
+        ani: The caller's number as far as it is one.
+        destination, prefix: The row of the deck that applies.
+        deck, deck_version, plan: Where the terms come from.
+        rate: The price terms.
+        routes: The ways to carry it, in order.
+        granted_at: When.
+        max_seconds: The longest it may last; ``None``: without end.
+        limited_by: Why no longer; ``None``: without end.
+        amount: What is held: the price of `max_seconds`, in ledger units.
+    """
+
+    call_id: str
+    number: str
+    ani: str | None
+    destination: str
+    prefix: str
+    deck: str
+    deck_version: int
+    plan: str
+    rate: Rate
+    routes: tuple[Route, ...]
+    granted_at: datetime
+    max_seconds: int | None
+    limited_by: LimitedBy | None
+    amount: int
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the hold ends by itself: set-up, the longest talk and five minutes later."""
+        longest = UNLIMITED_SECONDS if self.max_seconds is None else self.max_seconds
+        longest = min(longest, LONGEST_TALK_MS // 1000)
+        return self.granted_at + timedelta(seconds=SETUP_SECONDS + longest + SETTLE_SECONDS)
+
+    def charged_seconds(self, talk_ms: int) -> int:
+        """Return talk time clamped to the grant, then rounded up to whole seconds."""
+        if self.max_seconds is not None:
+            talk_ms = min(talk_ms, self.max_seconds * 1000)
+        return whole_seconds(talk_ms)
+
+    def route(self, carrier: str | None) -> Route | None:
+        """Return the route of that carrier; the only one there is when none is told."""
+        if carrier is None:
+            return self.routes[0] if len(self.routes) == 1 else None
+        return next((route for route in self.routes if route.carrier == carrier), None)
+
+
+@frozen(kw_only=True)
+class Report:
+    """What the switch says of a call that ended.
+
+    Attributes:
+        talk_ms: From answer to hang-up, in milliseconds; 0: not answered.
+        answered_at: The answer, where known.
+        ended_at: The hang-up, where known.
+        carrier: Who carried it.
+        cause: The release cause (Q.850), where known.
+    """
+
+    talk_ms: int
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    carrier: str | None = None
+    cause: int | None = None
+
+
+def report(
+    *,
+    talk_ms: object = None,
+    answered_at: datetime | None = None,
+    ended_at: datetime | None = None,
+    carrier: str | None = None,
+    cause: int | None = None,
+) -> Report:
+    """Return a checked report: talk time told as such, or as answer and hang-up.
+
+    Raises:
+        FloatRefused: `talk_ms` is a float.
+        InvalidInput: It is negative, longer than 31 days or no whole number; the hang-up
+            is before the answer; neither talk time nor both instants are told; the
+            carrier can be no name.
+    """
+    answered = None if answered_at is None else aware("answered_at", answered_at)
+    ended = None if ended_at is None else aware("ended_at", ended_at)
+    if answered is not None and ended is not None and ended < answered:
+        raise InvalidInput("ended_at", ended, "is before answered_at")
+    if talk_ms is None:
+        if answered is None or ended is None:
+            raise InvalidInput("talk_ms", None, "tell it, or both answered_at and ended_at")
+        talk_ms = -((answered - ended) // timedelta(milliseconds=1))
+    if isinstance(talk_ms, float):
+        raise FloatRefused("talk_ms", talk_ms, "must be whole milliseconds")
+    talk = check_count("talk_ms", talk_ms, 0, LONGEST_TALK_MS)
+    if not check_kind("carrier", "" if carrier is None else carrier, str).isprintable():
+        raise InvalidInput("carrier", carrier, "must be printable text")
+    if cause is not None:
+        check_count("cause", cause, 0, 127)
+    return Report(
+        talk_ms=talk, answered_at=answered, ended_at=ended, carrier=carrier or None, cause=cause
+    )
+
+
+@frozen(kw_only=True)
+class CallRecord:
+    """The rated record of one call; amounts end in ``_units`` or are ``Money``.
+
+    Attributes:
+        call_id, card_id, batch, serial: Whose call.
+        currency: The card's ISO 4217 code.
+        outcome: How it ended.
+        ended_at: The hang-up as reported, or when the record was made.
+        recorded_at: When the record was made, or completed by a late report.
+        hold: The terms it was granted under; ``None``: it was never granted.
+        report: What the switch said; ``None``: nothing.
+        seconds: Talk time as charged: clamped to the grant, rounded up.
+        price_units: What was posted for it, in ledger units.
+        tax_units: All taxes on it, in ledger units.
+        uncollected_units: What it should have cost beyond that: overrun, or a late report.
+        cost_units: What the carrier charges; ``None``: it is not known who carried it.
+        carrier: Who carried it, where known.
+        late: The report came after the hold had ended.
+        replayed: This answer was given before; nothing was done this time.
+    """
+
+    call_id: str
+    card_id: str
+    batch: str
+    serial: int
+    currency: str
+    outcome: Outcome
+    ended_at: datetime
+    recorded_at: datetime
+    hold: Hold | None
+    report: Report | None = None
+    seconds: int = 0
+    price_units: int = 0
+    tax_units: int = 0
+    uncollected_units: int = 0
+    cost_units: int | None = 0
+    carrier: str | None = None
+    late: bool = False
+    replayed: bool = field(default=False, eq=False)
+
+    @property
+    def number(self) -> str:
+        """The called number in E.164 digits; empty for a call that was never granted."""
+        return self.hold.number if self.hold else ""
+
+    @property
+    def destination(self) -> str:
+        """The deck's name for the called number."""
+        return self.hold.destination if self.hold else ""
+
+    @property
+    def billed_seconds(self) -> int:
+        """For how many seconds usage was billed, by the increments of the rate."""
+        return billed_seconds(self.hold.rate, self.seconds) if self.hold else 0
+
+    @property
+    def total_units(self) -> int:
+        """Price and tax, in ledger units."""
+        return self.price_units + self.tax_units
+
+    @property
+    def margin_units(self) -> int | None:
+        """Price before tax less cost, in ledger units; ``None`` without a known cost."""
+        return None if self.cost_units is None else self.price_units - self.cost_units
+
+    @property
+    def price(self) -> Money:
+        """The rated price before tax."""
+        return money.money(self.price_units, self.currency)
+
+    @property
+    def tax(self) -> Money:
+        """All taxes on the call."""
+        return money.money(self.tax_units, self.currency)
+
+    @property
+    def total(self) -> Money:
+        """What the card paid: price and tax."""
+        return money.money(self.total_units, self.currency)
+
+    @property
+    def uncollected(self) -> Money:
+        """What the card should have paid beyond that."""
+        return money.money(self.uncollected_units, self.currency)
+
+    @property
+    def cost(self) -> Money | None:
+        """What the carrier charges; ``None``: it is not known who carried the call."""
+        units = self.cost_units
+        return None if units is None else money.money(units, self.currency)
+
+    @property
+    def margin(self) -> Money | None:
+        """Price before tax less cost; ``None`` without a known cost."""
+        units = self.margin_units
+        return None if units is None else money.money(units, self.currency)
+
+
+def rated(
+    record: CallRecord, told: Report, route: Route | None, *, posted: int, available: int
+) -> CallRecord:
+    """Return `record` completed by a report, at the terms of its hold.
+
+    Never more than was granted is charged, nothing posted before is refunded, and what
+    could not be collected is noted: domain.md section 4.
+
+    Args:
+        record: Of a call that was granted.
+        told: What the switch said.
+        route: Who carried it; ``None``: not known.
+        posted: Ledger units charged for this call before.
+        available: Ledger units that may be charged now.
+    """
+    hold = record.hold
+    if hold is None:
+        raise ValueError("a call that was never granted has no terms to rate it by")
+    actual = whole_seconds(told.talk_ms)
+    seconds = hold.charged_seconds(told.talk_ms)
+    should = price(hold.rate, actual)
+    collectable = min(price(hold.rate, seconds), hold.amount)
+    price_units = posted + min(max(0, collectable - posted), available)
+    return evolve(
+        record,
+        outcome=Outcome.SETTLED,
+        ended_at=told.ended_at or record.ended_at,
+        report=told,
+        seconds=seconds,
+        price_units=price_units,
+        uncollected_units=max(0, should - price_units),
+        cost_units=carrier_cost(route, actual),
+        carrier=told.carrier or (route.carrier if route and actual else None),
+    )
+
+
+def carrier_cost(route: Route | None, seconds: int) -> int | None:
+    """Return what a call costs by a route, in ledger units; ``None``: that is not known.
+
+    A cost that no ledger can hold counts as unknown: a carrier's absurd price must not
+    keep the card's call from settling.
+    """
+    if seconds == 0:
+        return 0
+    cost = None if route is None else route.cost(seconds)
+    return cost if cost is None or cost <= money.MAX_UNITS else None
+
+
+def whole_seconds(talk_ms: int) -> int:
+    """Return milliseconds as seconds, each begun second whole."""
+    return -(-talk_ms // 1000)
+
+
+def check_call_id(call_id: object) -> str:
+    """Return a host's call id: 1 to 128 visible ASCII characters.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    if not isinstance(call_id, str) or not 1 <= len(call_id) <= LONGEST_CALL_ID:
+        raise InvalidInput("call_id", call_id, f"must be text of 1 to {LONGEST_CALL_ID}")
+    if not all("!" <= character <= "~" for character in call_id):
+        raise InvalidInput("call_id", call_id, "must be visible ASCII characters only")
+    return call_id
+
+
+def make_handle(card_id: str, call_id: str) -> str:
+    """Return the opaque text that names a call: letters, digits, ``-`` and ``_`` only."""
+    both = f"{card_id}\n{call_id}".encode()
+    return base64.urlsafe_b64encode(both).rstrip(b"=").decode()
+
+
+def parse_handle(handle: object) -> tuple[str, str]:
+    """Return the card id and the call id that a handle names.
+
+    Raises:
+        InvalidHandle: It is none; it is not repeated.
+    """
+    if not isinstance(handle, str):
+        raise InvalidHandle("handle", None, "must be the text that authorize() returned")
+    try:
+        padded = handle + "=" * (-len(handle) % 4)
+        both = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True).decode()
+    except (ValueError, binascii.Error):
+        raise InvalidHandle("handle", None, "is no call handle of this library") from None
+    card_id, newline, call_id = both.partition("\n")
+    if not newline or "/" not in card_id:
+        raise InvalidHandle("handle", None, "is no call handle of this library")
+    return card_id, check_call_id(call_id)

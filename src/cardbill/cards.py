@@ -1,0 +1,280 @@
+"""The card: one PIN's lifecycle, account and open holds, changed one step at a time.
+
+A :class:`Card` is decoded for one step, changed by its methods, and encoded again; no
+other code ever sees it meanwhile, so the step as a whole is a pure function of what was
+stored, the request and the instant. Every method keeps the law of the ledger: face value
+and credits = balance + calls + breakage, and ``available = balance - held >= 0``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from attrs import define, evolve, field, frozen
+
+from cardbill import money
+from cardbill.calls import CallRecord, Hold, Outcome, Report, rated
+from cardbill.errors import ConstraintViolated
+from cardbill.routing import Route
+from cardbill.status import Status, derive
+
+if TYPE_CHECKING:
+    from moneyed import Money
+
+
+class EntryKind(Enum):
+    """What a ledger entry is for; the values are stored."""
+
+    FACE = "face"
+    """The face value, posted when the account opens."""
+    CALL = "call"
+    """A call's rated price."""
+    BREAKAGE = "breakage"
+    """What was left when the card expired."""
+
+
+@frozen
+class Entry:
+    """One line of a card's ledger; entries are only ever added.
+
+    Attributes:
+        seq: Position in the card's ledger, from 1, without gaps.
+        at: The instant it was posted for.
+        kind: What for.
+        amount_units: Ledger units; negative takes from the card.
+        balance_units: The balance once posted, in ledger units.
+        reference: What caused it: a call id; empty: the card itself.
+        currency: The card's ISO 4217 code.
+    """
+
+    seq: int
+    at: datetime
+    kind: EntryKind
+    amount_units: int
+    balance_units: int
+    reference: str
+    currency: str
+
+    @property
+    def amount(self) -> Money:
+        """What was added; negative: taken."""
+        return money.money(self.amount_units, self.currency)
+
+    @property
+    def balance(self) -> Money:
+        """The balance once posted."""
+        return money.money(self.balance_units, self.currency)
+
+
+@define(kw_only=True)
+class Card:
+    """One card during one step.
+
+    Attributes:
+        id: ``batch/serial``, public.
+        version: How often the card has changed.
+        currency, face: What it was sold as, in ledger units.
+        balance: What it holds, in ledger units, holds included.
+        credentials: The (kind, token) pairs that open it.
+        expires_at: When it expires, as far as that is known yet; ``None``: never.
+        first_used_at: When its account was opened by use.
+        plan: Name and version of the plan it is pinned to, once used.
+        sold, blocked, voided: Facts that its status derives from.
+        taken_over: It came from another system, with what was left on it as its face.
+        entry_count: How many ledger entries it has.
+        posted: The sum of its ledger entries by kind.
+        holds: Open holds by call id.
+        entries, records: What this step adds to the ledger and the call records.
+    """
+
+    id: str
+    batch: str
+    serial: int
+    version: int = 0
+    currency: str
+    face: int
+    balance: int
+    credentials: list[tuple[str, bytes]] = field(factory=list)
+    expires_at: datetime | None = None
+    first_used_at: datetime | None = None
+    plan: tuple[str, int] | None = None
+    sold: bool = False
+    blocked: bool = False
+    voided: bool = False
+    taken_over: bool = False
+    entry_count: int = 0
+    posted: dict[str, int] = field(factory=dict)
+    holds: dict[str, Hold] = field(factory=dict)
+    entries: list[Entry] = field(factory=list, eq=False)
+    records: list[CallRecord] = field(factory=list, eq=False)
+
+    # -- what it is worth and what it is good for -----------------------------------------
+
+    @property
+    def held(self) -> int:
+        """What open calls may still cost, in ledger units."""
+        return sum(hold.amount for hold in self.holds.values())
+
+    @property
+    def available(self) -> int:
+        """What a new call may cost, in ledger units."""
+        return self.balance - self.held
+
+    def expired(self, at: datetime) -> bool:
+        """Say whether the card's validity is over at that instant."""
+        return self.expires_at is not None and at >= self.expires_at
+
+    def status(self, at: datetime) -> Status:
+        """Return the status that the card's facts add up to at that instant."""
+        return derive(
+            voided=self.voided,
+            blocked=self.blocked,
+            expired=self.expired(at),
+            used=self.first_used_at is not None,
+            empty=self.balance == 0,
+            sold=self.sold,
+        )
+
+    @property
+    def due_at(self) -> datetime | None:
+        """The next instant at which time alone changes the card; ``None``: never."""
+        instants = [hold.expires_at for hold in self.holds.values()]
+        if self.expires_at is not None and self.available > 0:
+            instants.append(self.expires_at)
+        return min(instants, default=None)
+
+    # -- transitions ----------------------------------------------------------------------
+
+    def use(self, at: datetime, *, plan: tuple[str, int], expires_at: datetime | None) -> None:
+        """Make the first use: open the account, pin the plan, start the validity.
+
+        A card taken over has had its first use elsewhere and keeps that and its expiry.
+        """
+        self._open(at)
+        self.plan = plan
+        if self.first_used_at is None:
+            self.first_used_at = at
+            self.expires_at = expires_at
+
+    def hold(self, hold: Hold) -> None:
+        """Set a granted call's money aside."""
+        if hold.amount > self.available:
+            raise ConstraintViolated(f"card {self.id}: a hold above the available balance")
+        self.holds[hold.call_id] = hold
+
+    def settle(self, call_id: str, told: Report, route: Route | None, at: datetime) -> CallRecord:
+        """End an open call by charging what it cost at the terms it was granted under."""
+        hold = self.holds.pop(call_id)
+        # What this hold set aside is available to this call, before anything else.
+        record = rated(
+            self._record(hold, Outcome.SETTLED, at),
+            told,
+            route,
+            posted=0,
+            available=self.available,
+        )
+        return self._charge(record, 0, at)
+
+    def settle_late(
+        self, record: CallRecord, told: Report, route: Route | None, at: datetime
+    ) -> CallRecord:
+        """Complete the record of a call whose hold has ended, as far as money is left."""
+        late = evolve(record, late=True, recorded_at=at, ended_at=at)
+        completed = rated(
+            late, told, route, posted=record.price_units, available=max(0, self.available)
+        )
+        return self._charge(completed, record.price_units, at)
+
+    def release(self, call_id: str, outcome: Outcome, at: datetime) -> CallRecord:
+        """End an open call without charging it."""
+        record = self._record(self.holds.pop(call_id), outcome, at)
+        self.records.append(record)
+        self._break_away_if_expired(at)
+        return record
+
+    def note(self, call_id: str, outcome: Outcome, told: Report | None, at: datetime) -> CallRecord:
+        """Record what was said of a call that was never granted here; nothing is charged."""
+        record = CallRecord(
+            call_id=call_id,
+            card_id=self.id,
+            batch=self.batch,
+            serial=self.serial,
+            currency=self.currency,
+            outcome=outcome,
+            ended_at=(told and told.ended_at) or at,
+            recorded_at=at,
+            hold=None,
+            report=told,
+            cost_units=None if told and told.talk_ms else 0,
+            carrier=told.carrier if told else None,
+        )
+        self.records.append(record)
+        return record
+
+    def catch_up(self, at: datetime) -> None:
+        """Replay what time did up to and including `at`, instant by instant.
+
+        At one instant a hold expires before the card does. Every step begins with this,
+        so the ledger does not depend on when, or whether, anybody swept.
+        """
+        for hold in self._holds_expired(at):
+            if self.expires_at is not None and self.expires_at < hold.expires_at:
+                self._break_away(self.expires_at)
+            self.release(hold.call_id, Outcome.EXPIRED, hold.expires_at)
+        if self.expires_at is not None and self.expires_at <= at:
+            self._break_away(self.expires_at)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _holds_expired(self, at: datetime) -> Iterator[Hold]:
+        expired = [hold for hold in self.holds.values() if hold.expires_at <= at]
+        return iter(sorted(expired, key=lambda hold: (hold.expires_at, hold.call_id)))
+
+    def _break_away_if_expired(self, at: datetime) -> None:
+        """What a hold releases after the card has expired is breakage at once."""
+        if self.expired(at):
+            self._break_away(at)
+
+    def _break_away(self, at: datetime) -> None:
+        if self.available > 0:
+            self._open(at)
+            self._post(EntryKind.BREAKAGE, -self.available, at)
+
+    def _open(self, at: datetime) -> None:
+        """Begin the ledger with the face value, once."""
+        if self.entry_count == 0:
+            self.balance -= self.face
+            self._post(EntryKind.FACE, self.face, at)
+
+    def _post(self, kind: EntryKind, amount: int, at: datetime, reference: str = "") -> None:
+        self.entry_count += 1
+        self.balance += amount
+        self.posted[kind.value] = self.posted.get(kind.value, 0) + amount
+        if self.available < 0:
+            raise ConstraintViolated(f"card {self.id}: {kind.value} would overdraw it")
+        self.entries.append(
+            Entry(self.entry_count, at, kind, amount, self.balance, reference, self.currency)
+        )
+
+    def _charge(self, record: CallRecord, posted: int, at: datetime) -> CallRecord:
+        if amount := record.price_units - posted:
+            self._post(EntryKind.CALL, -amount, at, record.call_id)
+        self.records.append(record)
+        self._break_away_if_expired(at)
+        return record
+
+    def _record(self, hold: Hold, outcome: Outcome, at: datetime) -> CallRecord:
+        return CallRecord(
+            call_id=hold.call_id,
+            card_id=self.id,
+            batch=self.batch,
+            serial=self.serial,
+            currency=self.currency,
+            outcome=outcome,
+            ended_at=at,
+            recorded_at=at,
+            hold=hold,
+        )

@@ -1,0 +1,230 @@
+"""The catalogue: batches, plans, decks and carriers, as immutable versions under names.
+
+An item is stored as bytes that only this module reads and writes. A :class:`Snapshot` is
+what one process knows of the catalogue at one revision; what it does not hold yet it asks
+for by raising :class:`NotLoaded`, and the engine loads it and takes the step again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cardbill import money
+from cardbill.batches import Batch, FirstUse
+from cardbill.decks import Deck
+from cardbill.errors import CardbillError, RowUnreadable, SchemaTooNew, UnknownName
+from cardbill.plans import BillingCycle, Plan
+from cardbill.routing import Carrier
+
+if TYPE_CHECKING:
+    from moneyed import Money
+
+BATCH, PLAN, DECK, CARRIER, KEY = "batch", "plan", "deck", "carrier", "key"
+"""The kinds of items; ``key`` holds the check values of keyrings."""
+
+T = TypeVar("T")
+
+
+class NotLoaded(CardbillError):
+    """An item that exists but is not in this process yet; never leaves the engine."""
+
+    def __init__(self, kind: str, name: str, version: int) -> None:
+        self.kind = kind
+        self.name = name
+        self.version = version
+        super().__init__(f"{kind} {name!r} version {version} is not loaded")
+
+
+class Snapshot:
+    """The catalogue as one process knows it.
+
+    Attributes:
+        revision: The catalogue revision it was read at.
+    """
+
+    def __init__(self, revision: int, heads: Mapping[tuple[str, str], int]) -> None:
+        self.revision = revision
+        self._heads = dict(heads)
+        self._items: dict[tuple[str, str, int], Any] = {}
+
+    def moved_to(self, revision: int, heads: Mapping[tuple[str, str], int]) -> Snapshot:
+        """Return the snapshot at a later revision; what was loaded stays loaded.
+
+        Except decks that are no longer the newest: calls in progress carry their terms.
+        """
+        later = Snapshot(revision, {**self._heads, **heads})
+        later._items = {
+            (kind, name, version): item
+            for (kind, name, version), item in self._items.copy().items()
+            if kind != DECK or version == later._heads.get((kind, name))
+        }
+        return later
+
+    def put(self, kind: str, name: str, version: int, content: bytes) -> None:
+        """Keep an item that was loaded."""
+        self._items[kind, name, version] = decode(kind, content)
+
+    def version(self, kind: str, name: str) -> int:
+        """Return the newest version of a name; 0 where there is none."""
+        return self._heads.get((kind, name), 0)
+
+    def names(self, kind: str) -> list[str]:
+        """Return all names of a kind, sorted."""
+        return sorted(name for of_kind, name in self._heads if of_kind == kind)
+
+    def batch(self, name: str) -> Batch:
+        """Return a batch as it stands now."""
+        return self._item(BATCH, name, Batch)
+
+    def plan(self, name: str, version: int | None = None) -> Plan:
+        """Return a plan, by default its newest version."""
+        return self._item(PLAN, name, Plan, version)
+
+    def deck(self, name: str, version: int | None = None) -> Deck:
+        """Return a deck, by default its newest version."""
+        return self._item(DECK, name, Deck, version)
+
+    def carriers(self) -> list[tuple[Carrier, Deck]]:
+        """Return every carrier with the newest version of its deck."""
+        found = [self._item(CARRIER, name, Carrier) for name in self.names(CARRIER)]
+        return [(carrier, self.deck(carrier.deck)) for carrier in found]
+
+    def carrier(self, name: str) -> Carrier:
+        """Return a carrier as it stands now."""
+        return self._item(CARRIER, name, Carrier)
+
+    def _item(self, kind: str, name: str, of: type[T], version: int | None = None) -> T:
+        if version is None:
+            version = self._heads.get((kind, name), 0)
+        if not version:
+            raise UnknownName(kind, name)
+        item = self._items.get((kind, name, version))
+        if item is None:
+            raise NotLoaded(kind, name, version)
+        assert isinstance(item, of)  # noqa: S101  # `decode` made it by kind
+        return item
+
+
+def encode(item: Batch | Plan | Carrier | Deck) -> tuple[str, str, bytes]:
+    """Return an item's kind, its name (decks have none of their own) and its bytes."""
+    match item:
+        case Batch():
+            return BATCH, item.name, _dump(_batch_fields(item))
+        case Plan():
+            return PLAN, item.name, _dump(_plan_fields(item))
+        case Carrier():
+            return CARRIER, item.name, _dump({"name": item.name, "deck": item.deck})
+        case Deck():
+            return DECK, "", item.to_bytes()
+    raise TypeError(f"{type(item).__name__} is not kept in the catalogue")
+
+
+def decode(kind: str, content: bytes) -> Batch | Plan | Carrier | Deck:
+    """Return the item that :func:`encode` wrote.
+
+    Raises:
+        SchemaTooNew: A later version of cardbill wrote it.
+    """
+    try:
+        return _DECODERS[kind](content)
+    except SchemaTooNew:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError):
+        pass
+    raise RowUnreadable(f"a {kind} in the catalogue cannot be read")
+
+
+def _dump(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps({"format": 1, **fields}, separators=(",", ":")).encode()
+
+
+def _load(content: bytes) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(content)
+    if fields.pop("format") != 1:
+        raise SchemaTooNew("a catalogue item was written by a newer version of cardbill")
+    return fields
+
+
+def _batch_fields(batch: Batch) -> dict[str, Any]:
+    return {
+        "name": batch.name,
+        "face_value": [batch.face_units, batch.currency],
+        "quantity": batch.quantity,
+        "effective_date": _day(batch.effective_date),
+        "expiration_date": _day(batch.expiration_date),
+        "expires_days_after_first_use": batch.expires_days_after_first_use,
+        "taxable": batch.taxable,
+        "tax_jurisdiction": batch.tax_jurisdiction,
+        "pin_length": batch.pin_length,
+        "first_use": batch.first_use.value,
+        "time_zone": batch.time_zone,
+        "plan": batch.plan,
+    }
+
+
+def _batch(content: bytes) -> Batch:
+    fields = _load(content)
+    return Batch(
+        **{
+            **fields,
+            "face_value": _money(fields["face_value"]),
+            "effective_date": _date(fields["effective_date"]),
+            "expiration_date": _date(fields["expiration_date"]),
+            "first_use": FirstUse(fields["first_use"]),
+        }
+    )
+
+
+def _plan_fields(plan: Plan) -> dict[str, Any]:
+    cycle = plan.billing_cycle
+    minimum = None if plan.minimum_balance is None else [plan.minimum_units, plan.currency]
+    return {
+        "name": plan.name,
+        "currency": plan.currency,
+        "deck": plan.deck,
+        "billing_cycle": [cycle.unit.value, cycle.count, _day(cycle.anchor)],
+        "max_call_seconds": plan.max_call_seconds,
+        "calls_at_once": plan.calls_at_once,
+        "minimum_balance": minimum,
+        "language": plan.language,
+    }
+
+
+def _plan(content: bytes) -> Plan:
+    fields = _load(content)
+    unit, count, anchor = fields["billing_cycle"]
+    minimum = fields["minimum_balance"]
+    return Plan(
+        **{
+            **fields,
+            "billing_cycle": BillingCycle(unit=unit, count=count, anchor=_date(anchor)),
+            "minimum_balance": minimum and _money(minimum),
+        }
+    )
+
+
+def _carrier(content: bytes) -> Carrier:
+    return Carrier(**_load(content))
+
+
+_DECODERS: Mapping[str, Callable[[bytes], Batch | Plan | Carrier | Deck]] = {
+    BATCH: _batch,
+    PLAN: _plan,
+    CARRIER: _carrier,
+    DECK: Deck.from_bytes,
+}
+
+
+def _money(stored: list[Any]) -> Money:
+    return money.money(*stored)
+
+
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
+
+
+def _date(stored: str | None) -> date | None:
+    return None if stored is None else date.fromisoformat(stored)

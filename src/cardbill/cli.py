@@ -1,0 +1,76 @@
+"""The ``cardbill`` command: keys and audits."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from cardbill import money
+from cardbill.audit import AuditReport, audit
+from cardbill.errors import CardbillError
+from cardbill.keyring import Keyring
+from cardbill.opening import open_storage
+
+if TYPE_CHECKING:
+    from cardbill.storage.contract import Storage
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status: 0 well, 1 problems found, 2 not done."""
+    parser = argparse.ArgumentParser(
+        prog="cardbill", description="Keys and audits of a prepaid calling-card store."
+    )
+    parser.add_argument("--version", action="version", version=f"cardbill {version('cardbill')}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    checking = commands.add_parser("audit", help="recompute every account from its ledger")
+    checking.add_argument("url", help="the store, like sqlite:///cards.db")
+    keys = commands.add_parser("new-keys", help="write fresh keys to a new file of mode 0600")
+    keys.add_argument("path", help="the file; must not exist")
+    given = parser.parse_args(arguments)
+    try:
+        if given.command == "new-keys":
+            Keyring.create(given.path)
+            print(f"keys written to {given.path}: keep a copy apart from the database")
+            return 0
+        return _audit(open_storage(given.url, create=False))
+    except (CardbillError, OSError) as error:
+        print(f"cardbill: {error}", file=sys.stderr)
+        return 2
+
+
+def _audit(storage: Storage) -> int:
+    try:
+        report = audit(storage)
+    finally:
+        storage.close()
+    print(render(report))
+    return 0 if report.clean else 1
+
+
+def render(report: AuditReport) -> str:
+    """Return an audit report as text for a terminal."""
+    lines = [f"{report.cards:,} cards, {report.entries:,} ledger entries, {report.records:,} calls"]
+    lines.extend(
+        f"{currency}: face {_sum(report.face_units, currency)}"
+        f" = balances {_sum(report.balance_units, currency)}"
+        f" + calls {_sum(report.calls_units, currency)}"
+        f" + breakage {_sum(report.breakage_units, currency)}"
+        for currency in sorted(report.face_units)
+    )
+    lines.extend(f"PROBLEM {problem}" for problem in report.problems[:50])
+    if len(report.problems) > 50:
+        lines.append(f"... and {len(report.problems) - 50:,} more")
+    verdict = f"{len(report.problems):,} problems" if report.problems else "the books balance"
+    return "\n".join([*lines, f"verdict: {verdict}"])
+
+
+def _sum(units: Counter[str], currency: str) -> str:
+    return money.text(units[currency], currency)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,384 @@
+"""Issuing cards: batches made, PINs generated, viewed and exported, plans assigned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from fractions import Fraction
+from typing import TYPE_CHECKING, TextIO
+
+from attrs import evolve
+
+from cardbill.authorization import PIN
+from cardbill.batches import Batch
+from cardbill.catalogue import BATCH
+from cardbill.errors import (
+    DuplicateName,
+    KeyMissing,
+    MissingFields,
+    TermsLocked,
+    VersionConflict,
+)
+from cardbill.exporting import (
+    EXPORT_COLUMNS,
+    IssuedPin,
+    csv_line,
+    destination,
+    export_line,
+    issued_pin,
+)
+from cardbill.instants import aware, to_micros
+from cardbill.intake import Generated, Intake, Progress, add_once, upload
+from cardbill.names import check_choice, check_count, check_kind, check_text
+from cardbill.pins import GUESS_LIMIT, MASK, check_probability, guess_probability
+from cardbill.plans import check_assignable
+from cardbill.shelf import Collection
+from cardbill.status import Status
+from cardbill.storage.contract import AuditRow, NewCard
+
+if TYPE_CHECKING:
+    from cardbill.keyring import Keyring
+    from cardbill.shelf import Shelf
+    from cardbill.storage.contract import CardRow, Storage
+
+_PAGE = 500
+
+
+class Batches(Collection[Batch]):
+    """Batches and their PINs."""
+
+    _kind = BATCH
+
+    def __init__(
+        self,
+        storage: Storage,
+        shelf: Shelf,
+        keyring: Keyring,
+        now: Callable[[], datetime],
+        below: Callable[[int], int],
+    ) -> None:
+        super().__init__(shelf)
+        self._storage = storage
+        self._keyring = keyring
+        self._now = now
+        self._below = below
+
+    def create(self, batch: Batch) -> None:
+        """Create a batch; its PINs come next.
+
+        Raises:
+            DuplicateName: There is a batch of that name.
+            UnknownName: There is no plan of the name it gives.
+            PlanRefused: That plan cannot be given to it.
+        """
+        check_kind("batch", batch, Batch)
+        if batch.plan is not None:
+            self._check_plan(batch, batch.plan)
+        try:
+            self._shelf.publish(batch, expected=0)
+        except VersionConflict as error:
+            raise DuplicateName("batch", batch.name) from error
+
+    def get(self, name: str) -> Batch:
+        """Return a batch as it stands now.
+
+        Raises:
+            UnknownName: There is none.
+        """
+        return self._shelf.get(lambda snapshot: snapshot.batch(name))
+
+    def assign(self, name: str, *, plan: str) -> None:
+        """Give a batch its plan, before or after its PINs are made.
+
+        Raises:
+            UnknownName: There is no such batch or plan.
+            PlanRefused: The plan is billed on demand, or is in another currency.
+            TermsLocked: The batch has another plan already and cards in use.
+        """
+        batch = self.get(name)
+        self._check_plan(batch, plan)
+        if batch.plan == plan:
+            return
+        in_use = (row.first_used_at is not None for row in self._rows(name))
+        if batch.plan is not None and any(in_use):
+            raise TermsLocked(
+                f"batch {name!r} has cards in use with plan {batch.plan!r} and keeps it"
+            )
+        self._shelf.publish(evolve(batch, plan=plan))
+
+    def guess_probability(self, name: str) -> Fraction:
+        """Return how likely one guess hits a live PIN once this batch has its PINs.
+
+        Raises:
+            UnknownName: There is no such batch.
+        """
+        batch = self.get(name)
+        return guess_probability(self._live(batch), batch.pin_length)
+
+    def generate_pins(
+        self,
+        name: str,
+        *,
+        job: str | None = None,
+        progress: Progress | None = None,
+        max_guess_probability: object = GUESS_LIMIT,
+    ) -> Generated:
+        """Generate all PINs of a batch: all or none, and once however often it is asked.
+
+        PINs are drawn at random, unique over all batches; one that is taken is drawn
+        again. Each is stored as a look-up token and a sealed copy only.
+
+        Args:
+            name: The batch.
+            job: The key of the job; the same key again answers what it did the first
+                time. Default: one key per batch.
+            progress: Called with (done, total) now and then, and at the end.
+            max_guess_probability: The highest allowed chance that one guess hits a live
+                PIN: ``Fraction``, ``Decimal`` or text; default 1 in 100,000.
+
+        Raises:
+            UnknownName: There is no such batch.
+            GuessTooLikely: There would be too many PINs for their length; nothing is made.
+            TermsLocked: Another job has made the batch's PINs.
+            IdempotencyMismatch: This job made the PINs of another batch.
+            KeyMissing: The keyring has no sealing key.
+        """
+        batch = self.get(name)
+        self._check_sealing()
+        check_probability(Fraction(0), max_guess_probability)  # a limit at all?
+        probability = guess_probability(self._live(batch), batch.pin_length)
+        intake = Intake(self._keyring, batch, progress)
+
+        def drawn() -> Iterator[NewCard]:  # not begun where the job was done before
+            check_probability(probability, max_guess_probability)
+            yield from intake.generated(self._below)
+
+        def redraw(taken: NewCard) -> NewCard:
+            return intake.draw(taken.card.serial, self._below)
+
+        count = add_once(self._storage, batch, _job(job, name), drawn(), redraw=redraw)
+        return Generated(batch=name, count=count, guess_probability=probability)
+
+    def upload_pins(
+        self,
+        name: str,
+        source: str | os.PathLike[str] | TextIO,
+        *,
+        columns: Mapping[str, str] | None = None,
+        dialled: bool = False,
+        dry_run: bool = False,
+        job: str | None = None,
+        progress: Progress | None = None,
+        max_guess_probability: object = GUESS_LIMIT,
+    ) -> Generated:
+        """Take a batch's PINs from a CSV file: all or none, and once however often it is asked.
+
+        A PIN is 4 to 32 visible ASCII characters and is kept exactly as written; rows that
+        cannot be PINs refuse the file. Serials follow the order of the rows. Further
+        columns take over live cards of another system: ``balance`` (what is left on the
+        card, in the batch's currency), ``first_used`` and ``expires`` (ISO 8601; without a
+        zone, in the batch's). The file is streamed, never held whole.
+
+        Args:
+            name: The batch.
+            source: A path, or an open text file: UTF-8; comma, semicolon or tab.
+            columns: Field to header, for headers that are not recognised.
+            dialled: Callers will send these PINs in dialled strings, so that they must
+                not hold ``*`` or ``#``.
+            dry_run: Check everything and store nothing.
+            job: The key of the job; default: one key per batch.
+            progress: Called with (done, total) now and then, and at the end.
+            max_guess_probability: As for :meth:`generate_pins`.
+
+        Raises:
+            UnknownName: There is no such batch.
+            UploadRefused: Rows that cannot be used, each by line, column and code;
+                nothing is stored.
+            InvalidInput: The file as a whole: header, encoding, or another number of PINs
+                than the batch has.
+            GuessTooLikely: There would be too many PINs for their length.
+            TermsLocked: Another job has made the batch's PINs.
+            IdempotencyMismatch: This job made the PINs of another batch.
+            KeyMissing: The keyring has no sealing key.
+        """
+        batch = self.get(name)
+        self._check_sealing()
+        others: Counter[int] = Counter()
+        for other in map(self.get, self.names()):
+            if other.name != name:
+                others[other.pin_length] += self._storage.count_cards(batch=other.name)
+        return upload(
+            self._storage,
+            Intake(self._keyring, batch, progress),
+            batch,
+            source,
+            job=_job(job, name),
+            columns=columns or {},
+            dialled=dialled,
+            others=others,
+            limit=max_guess_probability,
+            dry_run=dry_run,
+        )
+
+    def pins(
+        self,
+        name: str,
+        *,
+        status: Status | str | None = None,
+        after: int = 0,
+        limit: int = 100,
+        at: datetime | None = None,
+    ) -> list[IssuedPin]:
+        """Return a page of a batch's PINs by rising serial, their numbers masked.
+
+        Args:
+            name: The batch.
+            status: Only PINs of this status now.
+            after: The last serial of the page before.
+            limit: The most to return, 1 to 10,000.
+            at: The instant that statuses are for; default: now.
+
+        Raises:
+            UnknownName: There is no such batch.
+            InvalidInput: There is no such status; the limit is out of range.
+        """
+        batch = self.get(name)
+        wanted = None if status is None else check_choice("status", status, Status)
+        check_count("limit", limit, 1, 10_000)
+        now = self._now() if at is None else aware("at", at)
+        page: list[IssuedPin] = []
+        for row in self._rows(name, after=check_count("after", after, 0, 2**62)):
+            issued = issued_pin(batch, row, now)
+            if wanted is None or issued.status is wanted:
+                page.append(issued)
+                if len(page) == limit:
+                    break
+        return page
+
+    def reveal(self, card_id: str, *, actor: str, reason: str) -> str:
+        """Return the PIN of one card; who asked and why is kept in the audit log.
+
+        Raises:
+            UnknownName: There is no such card.
+            MissingFields: No actor or reason is given.
+            KeyMissing: The keyring cannot unseal it, or it is no longer kept.
+        """
+        _check_reason(actor, reason)
+        self._storage.view(card_id)
+        self._log("reveal-pin", card_id, actor, reason=reason)
+        return self._unsealed([card_id])[card_id]
+
+    def export(
+        self,
+        name: str,
+        to: str | os.PathLike[str] | TextIO,
+        *,
+        with_pins: bool = False,
+        actor: str = "",
+        reason: str = "",
+        at: datetime | None = None,
+    ) -> int:
+        """Write a batch's PINs as CSV; numbers are stars unless `with_pins`.
+
+        A file appears whole or not at all, readable by its owner only. Text that a
+        spreadsheet would take for a formula gets an apostrophe in front.
+
+        Args:
+            name: The batch.
+            to: A path (replaced if it exists), or an open text file.
+            with_pins: Show the PINs; leaves an audit entry before and after.
+            actor: Who exports PINs; needed with `with_pins`.
+            reason: Why; needed with `with_pins`.
+            at: The instant that statuses are for; default: now.
+
+        Returns:
+            How many PINs were written.
+
+        Raises:
+            UnknownName: There is no such batch.
+            MissingFields: PINs are asked for without actor or reason.
+            KeyMissing: The keyring cannot unseal them.
+        """
+        batch = self.get(name)
+        if with_pins:
+            _check_reason(actor, reason)
+            if not self._keyring.sealing:
+                raise KeyMissing("this keyring has no sealing key: it cannot show PINs")
+            self._log("export-pins-begun", name, actor, reason=reason)
+        now = self._now() if at is None else aware("at", at)
+        with destination(to) as file:
+            digest = hashlib.sha256()
+            count = 0
+            for line in self._lines(batch, now, with_pins=with_pins):
+                file.write(line)
+                digest.update(line.encode())
+                count += 1
+        count -= 1  # the header
+        if with_pins:
+            self._log(
+                "export-pins", name, actor, reason=reason, count=count, sha256=digest.hexdigest()
+            )
+        return count
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _check_plan(self, batch: Batch, plan: str) -> None:
+        check_assignable(self._shelf.get(lambda snapshot: snapshot.plan(plan)), batch)
+
+    def _live(self, batch: Batch) -> int:
+        """Count the PINs of that length that there are, or will be with this batch."""
+        others = [self.get(other) for other in self.names() if other != batch.name]
+        return batch.quantity + sum(
+            self._storage.count_cards(batch=other.name)
+            for other in others
+            if other.pin_length == batch.pin_length
+        )
+
+    def _check_sealing(self) -> None:
+        if not self._keyring.sealing:
+            raise KeyMissing("making PINs needs a sealing key: they could never be printed")
+
+    def _rows(self, name: str, *, after: int = 0) -> Iterator[CardRow]:
+        while page := self._storage.find_cards(name, after=after, limit=_PAGE):
+            after = page[-1].serial
+            yield from page
+
+    def _lines(self, batch: Batch, at: datetime, *, with_pins: bool) -> Iterator[str]:
+        yield csv_line(EXPORT_COLUMNS)
+        after = 0
+        while page := self._storage.find_cards(batch.name, after=after, limit=_PAGE):
+            after = page[-1].serial
+            shown = self._unsealed([row.id for row in page]) if with_pins else {}
+            for row in page:
+                yield export_line(issued_pin(batch, row, at, number=shown.get(row.id, MASK)))
+
+    def _unsealed(self, card_ids: Sequence[str]) -> dict[str, str]:
+        shown: dict[str, str] = {}
+        for credential in self._storage.credentials(card_ids, PIN):
+            if credential.sealed is not None:
+                shown[credential.card] = self._keyring.unseal(credential.sealed, credential.card)
+        if missing := [card_id for card_id in card_ids if card_id not in shown]:
+            raise KeyMissing(f"card {missing[0]}: its PIN is no longer kept readable")
+        return shown
+
+    def _log(self, action: str, subject: str, actor: str, **detail: object) -> None:
+        content = json.dumps(detail).encode()
+        self._storage.append_audit(
+            AuditRow(to_micros(self._now()), actor, action, subject, content)
+        )
+
+
+def _job(job: str | None, name: str) -> str:
+    return f"pins:{name}" if job is None else check_text("job", job)
+
+
+def _check_reason(actor: str, reason: str) -> None:
+    given = {"actor": actor, "reason": reason}
+    for name, text in given.items():
+        check_kind(name, text or "", str)
+    if missing := [name for name, text in given.items() if not (text or "").strip()]:
+        raise MissingFields("showing PINs", missing)

@@ -1,0 +1,90 @@
+"""Checks that several kinds of terms share: names, whole numbers, choices, dates."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import Enum
+from typing import TypeVar
+
+from cardbill.errors import InvalidInput
+
+LONGEST_NAME = 64
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
+
+
+def check_name(field: str, name: object) -> str:
+    """Return a name: 1 to 64 printable characters, no slash, no space at either end.
+
+    Raises:
+        InvalidInput: It is none. (A slash separates a batch from a serial in a card id.)
+    """
+    if not isinstance(name, str):
+        raise InvalidInput(field, name, "must be text")
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise InvalidInput(field, name, f"must have 1 to {LONGEST_NAME} characters")
+    if not name.isprintable() or name != name.strip() or "/" in name:
+        raise InvalidInput(field, name, "must be printable, without '/' or spaces at its ends")
+    return name
+
+
+def check_text(field: str, text: object) -> str:
+    """Return a text of 1 to 64 characters, none of them a control character.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    if not isinstance(text, str) or not 1 <= len(text) <= LONGEST_NAME or not text.isprintable():
+        raise InvalidInput(field, text, f"must be text of 1 to {LONGEST_NAME} printable characters")
+    return text
+
+
+def check_kind(field: str, value: object, kind: type[T]) -> T:
+    """Return a value of that class.
+
+    Raises:
+        InvalidInput: It is something else.
+    """
+    if not isinstance(value, kind):
+        raise InvalidInput(field, value, f"must be a {kind.__name__}")
+    return value
+
+
+def check_count(field: str, value: object, lowest: int, highest: int) -> int:
+    """Return a whole number within ``lowest..highest``.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidInput(field, value, "must be a whole number")
+    if not lowest <= value <= highest:
+        raise InvalidInput(field, value, f"must be {lowest:,} to {highest:,}")
+    return value
+
+
+def check_choice(field: str, value: object, choices: type[E]) -> E:
+    """Return the choice that is given, itself or by its value.
+
+    Raises:
+        InvalidInput: It is none of them.
+    """
+    try:
+        return choices(value)
+    except ValueError as error:
+        known = ", ".join(str(choice.value) for choice in choices)
+        raise InvalidInput(field, value, f"must be one of {known}") from error
+
+
+def check_date(field: str, value: object) -> date:
+    """Return a calendar date from 1970 to 9990.
+
+    Raises:
+        InvalidInput: It is none; an instant is no date, its day depends on the zone.
+    """
+    if isinstance(value, datetime) or not isinstance(value, date):
+        raise InvalidInput(field, value, "must be a date")
+    if not 1970 <= value.year <= 9990:
+        raise InvalidInput(field, value, "must be in the years 1970 to 9990")
+    return value

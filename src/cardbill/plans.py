@@ -1,0 +1,141 @@
+"""Subscription plans: what a card may do and what deck prices its calls.
+
+Source: domain.md section 5.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from cardbill import money
+from cardbill.errors import InvalidInput, MissingFields, PlanRefused
+from cardbill.names import check_choice, check_count, check_date, check_name
+
+if TYPE_CHECKING:
+    from moneyed import Currency, Money
+
+    from cardbill.batches import Batch
+
+LONGEST_CALL_SECONDS = 31 * 24 * 3600
+_LANGUAGE_TAG = re.compile("[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
+_LONGEST_CYCLE = {"days": 365_250, "weeks": 52_178, "months": 12_000, "years": 1_000}
+
+
+class CycleUnit(Enum):
+    """What a billing cycle is counted in."""
+
+    DAYS = "days"
+    WEEKS = "weeks"
+    MONTHS = "months"
+    YEARS = "years"
+    NEVER = "never"
+    """No cycle at all: a prepaid card needs no invoice."""
+    ON_DEMAND = "on_demand"
+    """Opened and closed by hand, as a call shop does; not for cards."""
+
+
+def _unit(value: CycleUnit | str) -> CycleUnit:
+    return check_choice("billing_cycle unit", value, CycleUnit)
+
+
+@frozen(kw_only=True)
+class BillingCycle:
+    """How long a billing period lasts and where it is anchored.
+
+    Attributes:
+        unit: Days, weeks, months, years, never or on demand.
+        count: How many units; up to 1,000 years.
+        anchor: A calendar date that one period begins on; ``None``: the activation.
+    """
+
+    unit: CycleUnit = field(default=CycleUnit.NEVER, converter=_unit)
+    count: int = 1
+    anchor: date | None = None
+
+    def __attrs_post_init__(self) -> None:
+        longest = _LONGEST_CYCLE.get(self.unit.value, 1)
+        check_count("billing_cycle count", self.count, 1, longest)
+        if self.anchor is not None:
+            check_date("billing_cycle anchor", self.anchor)
+
+
+def _code(currency: str | Currency) -> str:
+    return money.currency_code("currency", currency) if currency else ""
+
+
+@frozen(kw_only=True)
+class Plan:
+    """A subscription plan.
+
+    Attributes:
+        name: Unique, 1 to 64 printable characters.
+        currency: Of all its amounts: ISO 4217 code, or ``moneyed.Currency``.
+        deck: The name of the rate deck that prices calls; its version in force when a
+            call is authorized counts.
+        billing_cycle: Default: never.
+        max_call_seconds: The longest call granted, up to 31 days; ``None``: no such limit.
+        calls_at_once: How many calls one card may have open.
+        minimum_balance: Calls are refused while less than this is available; ``None``: no.
+        language: What callers hear: an IETF language tag.
+
+    Raises:
+        MissingFields: Name, currency or deck is left out; each is named.
+        InvalidInput: A field has a value that cannot be used; it is named.
+    """
+
+    name: str = field(default="")  # required, as are currency and deck: see below
+    currency: str = field(default="", converter=_code)
+    deck: str = field(default="")
+    billing_cycle: BillingCycle = field(factory=BillingCycle)
+    max_call_seconds: int | None = None
+    calls_at_once: int = 1
+    minimum_balance: Money | None = None
+    language: str = "en"
+
+    def __attrs_post_init__(self) -> None:
+        required = ("name", "currency", "deck")
+        if missing := [f for f in required if not getattr(self, f)]:
+            raise MissingFields("plan", missing)
+        check_name("name", self.name)
+        check_name("deck", self.deck)
+        if not isinstance(self.billing_cycle, BillingCycle):
+            raise InvalidInput("billing_cycle", self.billing_cycle, "must be a BillingCycle")
+        if self.max_call_seconds is not None:
+            check_count("max_call_seconds", self.max_call_seconds, 1, LONGEST_CALL_SECONDS)
+        check_count("calls_at_once", self.calls_at_once, 1, 100)
+        check_name("language", self.language)
+        if not _LANGUAGE_TAG.fullmatch(self.language):
+            raise InvalidInput("language", self.language, "must be an IETF language tag")
+        check_count("minimum_balance", self.minimum_units, 0, money.MAX_UNITS)
+
+    @cached_property
+    def minimum_units(self) -> int:
+        """The minimum balance in ledger units; 0 where there is none."""
+        if self.minimum_balance is None:
+            return 0
+        return money.units("minimum_balance", self.minimum_balance, self.currency)
+
+
+def check_assignable(plan: Plan, batch: Batch) -> None:
+    """Check that cards of `batch` can be sold with `plan`.
+
+    Raises:
+        PlanRefused: The plan is billed on demand, or is in another currency.
+    """
+    if plan.billing_cycle.unit is CycleUnit.ON_DEMAND:
+        raise PlanRefused(
+            f"plan {plan.name!r} is billed on demand: its periods open and close by hand, as "
+            f"in a call shop, and nobody closes a bill for each card of batch {batch.name!r}; "
+            "give the plan a billing cycle of days, weeks, months, years or never"
+        )
+    if plan.currency != batch.currency:
+        raise PlanRefused(
+            f"plan {plan.name!r} is in {plan.currency}, batch {batch.name!r} is in "
+            f"{batch.currency}: a card has one currency"
+        )

@@ -1,0 +1,206 @@
+"""Figures over cards and calls, computed from any store, page by page.
+
+Source: domain.md section 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from attrs import define, frozen
+
+from cardbill import money
+from cardbill.calls import CallRecord, Outcome
+from cardbill.cards import EntryKind
+from cardbill.instants import aware
+from cardbill.rows import card_from_row, record_from_row
+from cardbill.status import Status
+
+if TYPE_CHECKING:
+    from moneyed import Money
+
+    from cardbill.shelf import Shelf
+    from cardbill.storage.contract import CardRow, Storage
+
+
+@frozen(kw_only=True)
+class Utilisation:
+    """What has become of a batch. Amounts in ledger units end in ``_units``.
+
+    Attributes:
+        batch: Its name.
+        currency: ISO 4217 code.
+        issued: PINs made.
+        by_status: How many have each status; every status is listed.
+        activated: How many have ever been used.
+        face_units: What all of them were sold as.
+        spent_units: What calls have taken.
+        held_units: What open calls may still take.
+        breakage_units: What was left on cards when they expired.
+        liability_units: What callers can still spend, holds included.
+    """
+
+    batch: str
+    currency: str
+    issued: int
+    by_status: dict[Status, int]
+    activated: int
+    face_units: int
+    spent_units: int
+    held_units: int
+    breakage_units: int
+    liability_units: int
+
+    @property
+    def face_value(self) -> Money:
+        """What all cards were sold as."""
+        return money.money(self.face_units, self.currency)
+
+    @property
+    def spent(self) -> Money:
+        """What calls have taken."""
+        return money.money(self.spent_units, self.currency)
+
+    @property
+    def held(self) -> Money:
+        """What open calls may still take."""
+        return money.money(self.held_units, self.currency)
+
+    @property
+    def breakage(self) -> Money:
+        """What was left on cards when they expired."""
+        return money.money(self.breakage_units, self.currency)
+
+    @property
+    def liability(self) -> Money:
+        """What callers can still spend."""
+        return money.money(self.liability_units, self.currency)
+
+
+@define(kw_only=True)
+class DestinationMargin:
+    """What the calls to one destination brought in. Amounts in ledger units.
+
+    Attributes:
+        destination: The deck's name for it.
+        currency: ISO 4217 code.
+        calls: Calls settled, answered or not.
+        answered: Of these, with talk time.
+        seconds: Charged talk time.
+        price_units: Before tax.
+        cost_units: Of the calls whose carrier is known.
+        uncosted: Answered calls whose cost is not known; their price counts in no margin.
+        margin_units: Price before tax less cost, over the calls whose cost is known.
+    """
+
+    destination: str
+    currency: str
+    calls: int = 0
+    answered: int = 0
+    seconds: int = 0
+    price_units: int = 0
+    cost_units: int = 0
+    uncosted: int = 0
+    margin_units: int = 0
+
+    @property
+    def price(self) -> Money:
+        """Revenue before tax."""
+        return money.money(self.price_units, self.currency)
+
+    @property
+    def cost(self) -> Money:
+        """What the carriers charge."""
+        return money.money(self.cost_units, self.currency)
+
+    @property
+    def margin(self) -> Money:
+        """Price before tax less cost."""
+        return money.money(self.margin_units, self.currency)
+
+
+class Reports:
+    """Reports over one store."""
+
+    def __init__(self, storage: Storage, shelf: Shelf, now: Callable[[], datetime]) -> None:
+        self._storage = storage
+        self._shelf = shelf
+        self._now = now
+
+    def utilisation(self, batch: str, *, at: datetime | None = None) -> Utilisation:
+        """Return what has become of a batch's PINs and money.
+
+        Args:
+            batch: The batch's name.
+            at: The instant; default: now.
+
+        Raises:
+            UnknownName: There is no such batch.
+        """
+        terms = self._shelf.get(lambda snapshot: snapshot.batch(batch))
+        now = self._now() if at is None else aware("at", at)
+        by_status = dict.fromkeys(Status, 0)
+        issued = activated = face = spent = held = breakage = balance = 0
+        for row in self._cards(batch):
+            card = card_from_row(row)
+            card.catch_up(now)
+            issued += 1
+            by_status[card.status(now)] += 1
+            activated += card.first_used_at is not None
+            face += card.face
+            spent -= card.posted.get(EntryKind.CALL.value, 0)
+            breakage -= card.posted.get(EntryKind.BREAKAGE.value, 0)
+            held += card.held
+            balance += card.balance
+        return Utilisation(
+            batch=batch,
+            currency=terms.currency,
+            issued=issued,
+            by_status=by_status,
+            activated=activated,
+            face_units=face,
+            spent_units=spent,
+            held_units=held,
+            breakage_units=breakage,
+            liability_units=balance,
+        )
+
+    def margin_by_destination(self, *, batch: str | None = None) -> list[DestinationMargin]:
+        """Return revenue, cost and margin of settled calls by destination and currency.
+
+        Args:
+            batch: Only calls of this batch's cards; default: all.
+
+        Returns:
+            One row per destination and currency, the highest margin first.
+        """
+        rows: dict[tuple[str, str], DestinationMargin] = {}
+        for record in self._records(batch):
+            if record.outcome is not Outcome.SETTLED:
+                continue
+            key = record.destination, record.currency
+            row = rows.setdefault(key, DestinationMargin(destination=key[0], currency=key[1]))
+            row.calls += 1
+            row.answered += record.seconds > 0
+            row.seconds += record.seconds
+            row.price_units += record.price_units
+            if record.cost_units is None or record.margin_units is None:
+                row.uncosted += 1
+            else:
+                row.cost_units += record.cost_units
+                row.margin_units += record.margin_units
+        return sorted(rows.values(), key=lambda row: (-row.margin_units, row.destination))
+
+    def _cards(self, batch: str) -> Iterator[CardRow]:
+        after = 0
+        while page := self._storage.find_cards(batch, after=after):
+            after = page[-1].serial
+            yield from page
+
+    def _records(self, batch: str | None) -> Iterator[CallRecord]:
+        after: tuple[str, str] | None = None
+        while page := self._storage.records(batch=batch, after=after):
+            after = page[-1].card, page[-1].key
+            yield from map(record_from_row, page)

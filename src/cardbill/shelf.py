@@ -1,0 +1,191 @@
+"""The catalogue of an engine: published to, read from, kept in step with the store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from itertools import count
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from cardbill import catalogue
+from cardbill.catalogue import NotLoaded, Snapshot
+from cardbill.decks import Deck
+from cardbill.errors import WrongCurrency
+from cardbill.names import check_kind, check_name
+from cardbill.plans import Plan
+from cardbill.routing import Carrier
+
+if TYPE_CHECKING:
+    from cardbill.batches import Batch
+    from cardbill.storage.contract import Storage
+
+T = TypeVar("T")
+
+
+class Shelf:
+    """What this process holds of the catalogue, loaded as it is needed."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._moving = threading.Lock()
+        self._asked = count(1)
+        self._answered = 0
+        self.snapshot = Snapshot(0, {})
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Catch up with what others have published."""
+        asked = next(self._asked)
+        revision, heads = self._storage.catalogue()
+        newest = {(head.kind, head.name): head.version for head in heads}
+        with self._moving:
+            if asked > self._answered:  # a slower thread must not set the catalogue back
+                self._answered = asked
+                self.snapshot = self.snapshot.moved_to(revision, newest)
+
+    def load(self, missing: NotLoaded) -> None:
+        """Load an item that a decision asked for."""
+        kind, name, version = missing.kind, missing.name, missing.version
+        self.snapshot.put(kind, name, version, self._storage.content(kind, name, version))
+
+    def get(self, read: Callable[[Snapshot], T]) -> T:
+        """Return what `read` finds in the catalogue as it stands now."""
+        self.refresh()
+        while True:
+            try:
+                return read(self.snapshot)
+            except NotLoaded as missing:
+                self.load(missing)
+
+    def publish(
+        self, item: Batch | Plan | Carrier | Deck, *, name: str = "", expected: int | None = None
+    ) -> int:
+        """Store an item as the next version of its name, or keep an equal newest one.
+
+        Args:
+            item: What to store.
+            name: For a deck, which has none of its own.
+            expected: The version it must follow; 0: the name must be new.
+
+        Returns:
+            The version.
+
+        Raises:
+            VersionConflict: Somebody else published that name meanwhile.
+        """
+        kind, own, content = catalogue.encode(item)
+        name = name or own
+        if expected is None:
+            self.refresh()
+            expected = self.snapshot.version(kind, name)
+        if expected and self._storage.content(kind, name, expected) == content:
+            return expected
+        return self._storage.publish(kind, name, content, expected=expected).version
+
+
+class Collection(Generic[T]):
+    """The published items of one kind, by name."""
+
+    _kind = ""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def names(self) -> list[str]:
+        """Return every name of this kind, sorted."""
+        return self._shelf.get(lambda snapshot: snapshot.names(self._kind))
+
+    def version(self, name: str) -> int:
+        """Return the newest version of a name; 0 where there is none."""
+        return self._shelf.get(lambda snapshot: snapshot.version(self._kind, name))
+
+
+class Decks(Collection[Deck]):
+    """Rate decks."""
+
+    _kind = catalogue.DECK
+
+    def publish(self, name: str, deck: Deck) -> int:
+        """Publish a deck under a name; calls authorized from now on are priced by it.
+
+        Calls in progress keep the terms they were granted under. Publishing what is
+        already the newest version changes nothing.
+
+        Returns:
+            The version.
+
+        Raises:
+            InvalidInput: The name cannot be used, or `deck` is no :class:`Deck`.
+            WrongCurrency: A plan uses the deck of that name in another currency.
+        """
+        check_name("name", name)
+        check_kind("deck", deck, Deck)
+        if self.version(name) and (before := self.get(name)).currency != deck.currency:
+            raise WrongCurrency("deck", deck, f"deck {name!r} is in {before.currency}")
+        return self._shelf.publish(deck, name=name)
+
+    def get(self, name: str, version: int | None = None) -> Deck:
+        """Return a deck, by default its newest version.
+
+        Raises:
+            UnknownName: There is none.
+        """
+        return self._shelf.get(lambda snapshot: snapshot.deck(name, version))
+
+
+class Plans(Collection[Plan]):
+    """Subscription plans."""
+
+    _kind = catalogue.PLAN
+
+    def publish(self, plan: Plan) -> int:
+        """Publish a plan; cards used for the first time from now on are pinned to it.
+
+        Returns:
+            The version.
+
+        Raises:
+            UnknownName: There is no deck of the name the plan gives.
+            WrongCurrency: That deck is in another currency.
+        """
+        check_kind("plan", plan, Plan)
+        deck = self._shelf.get(lambda snapshot: snapshot.deck(plan.deck))
+        if deck.currency != plan.currency:
+            problem = f"deck {plan.deck!r} is in {deck.currency}"
+            raise WrongCurrency("currency", plan.currency, problem)
+        return self._shelf.publish(plan)
+
+    def get(self, name: str, version: int | None = None) -> Plan:
+        """Return a plan, by default its newest version.
+
+        Raises:
+            UnknownName: There is none.
+        """
+        return self._shelf.get(lambda snapshot: snapshot.plan(name, version))
+
+
+class Carriers(Collection[Carrier]):
+    """Carriers."""
+
+    _kind = catalogue.CARRIER
+
+    def publish(self, carrier: Carrier) -> int:
+        """Publish a carrier; calls authorized from now on may go by it.
+
+        Returns:
+            The version.
+
+        Raises:
+            UnknownName: There is no deck of the name the carrier gives.
+        """
+        check_kind("carrier", carrier, Carrier)
+        self._shelf.get(lambda snapshot: snapshot.deck(carrier.deck))
+        return self._shelf.publish(carrier)
+
+    def get(self, name: str) -> Carrier:
+        """Return a carrier.
+
+        Raises:
+            UnknownName: There is none.
+        """
+        return self._shelf.get(lambda snapshot: snapshot.carrier(name))

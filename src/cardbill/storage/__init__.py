@@ -1,0 +1,1 @@
+"""Where cards are kept: the contract, and the stores that keep to it."""

@@ -1,0 +1,351 @@
+"""The storage contract: what a store keeps and promises.
+
+A store keeps rows of typed columns, which it may index and check, beside opaque bytes that
+only cardbill reads. It knows no business rule: every change of a card is a function that
+the engine hands to :meth:`Storage.transact`, and the store runs it as one atomic step.
+
+All instants are integer microseconds since 1970-01-01 UTC, all amounts integer ledger
+units; both fit a signed 64-bit column. Errors are those of :mod:`cardbill.errors`; a
+driver's own error never leaves a store. Every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+CONTRACT_VERSION = 1
+"""Raised when a store must change to keep to the contract."""
+
+LARGEST_STATE = 64 * 1024
+"""Bytes of a card's state that a store must accept; more is refused by ``CardTooLarge``."""
+
+T = TypeVar("T")
+
+
+class CardRow(NamedTuple):
+    """A card as stored.
+
+    Attributes:
+        id: ``batch/serial``; unique.
+        version: Raised by one with every change.
+        format: How `state` is encoded.
+        batch, serial: Unique together.
+        balance, held: Ledger units; ``0 <= held <= balance`` always.
+        first_used_at, expires_at: Instants, or ``None``.
+        blocked: 1 or 0.
+        due_at: When time alone changes the card next; ``None``: never.
+        state: Opaque, at most 64 KiB.
+    """
+
+    id: str
+    version: int
+    format: int
+    batch: str
+    serial: int
+    balance: int
+    held: int
+    first_used_at: int | None
+    expires_at: int | None
+    blocked: int
+    due_at: int | None
+    state: bytes
+
+
+class EntryRow(NamedTuple):
+    """A ledger entry as stored: unique by (card, seq), only ever added.
+
+    Attributes:
+        card: The card's id.
+        seq: From 1, without gaps, per card.
+        at: The instant it is posted for.
+        kind: A short word.
+        amount, balance_after: Ledger units.
+        reference: What caused it; may be empty.
+        detail: Opaque; may be empty.
+    """
+
+    card: str
+    seq: int
+    at: int
+    kind: str
+    amount: int
+    balance_after: int
+    reference: str
+    detail: bytes
+
+
+class RecordRow(NamedTuple):
+    """What an operation left behind: unique by (card, key), replaced by a later one.
+
+    Attributes:
+        card: The card's id.
+        key: The operation's key, e.g. ``call:8f2c``.
+        format: How `detail` is encoded.
+        batch: The card's batch.
+        kind: How it ended: a short word.
+        recorded_at, ended_at: Instants.
+        call: The host's call id.
+        number, destination: Of the called party; may be empty.
+        carrier: Who carried the call, if known.
+        seconds: Charged talk time.
+        price, tax: Ledger units posted.
+        cost: Ledger units, if known.
+        detail: Opaque.
+    """
+
+    card: str
+    key: str
+    format: int
+    batch: str
+    kind: str
+    recorded_at: int
+    ended_at: int
+    call: str
+    number: str
+    destination: str
+    carrier: str | None
+    seconds: int
+    price: int
+    tax: int
+    cost: int | None
+    detail: bytes
+
+
+class View(NamedTuple):
+    """What a step sees.
+
+    Attributes:
+        card: The card as stored.
+        record: The record of the step's key, if there is one.
+        revision: The catalogue's revision.
+    """
+
+    card: CardRow
+    record: RecordRow | None
+    revision: int
+
+
+class Step(NamedTuple, Generic[T]):
+    """What a step decided.
+
+    Attributes:
+        outcome: Handed back to the caller of ``transact``.
+        card: The changed card, its version one above the one seen; ``None``: unchanged,
+            and then nothing is written at all.
+        entries: Added to the ledger.
+        records: Added, or put in place of the record with the same key.
+    """
+
+    outcome: T
+    card: CardRow | None = None
+    entries: Sequence[EntryRow] = ()
+    records: Sequence[RecordRow] = ()
+
+
+class CredentialRow(NamedTuple):
+    """What opens a card: unique by (kind, token).
+
+    Attributes:
+        kind: ``pin``.
+        token: Opaque bytes that do not reveal the credential.
+        card: The card's id.
+        sealed: The encrypted credential, if it is kept readable.
+    """
+
+    kind: str
+    token: bytes
+    card: str
+    sealed: bytes | None
+
+
+class NewCard(NamedTuple):
+    """A card to add, with the credential that opens it."""
+
+    card: CardRow
+    credential: CredentialRow
+
+
+class Head(NamedTuple):
+    """The newest version of a name in the catalogue."""
+
+    kind: str
+    name: str
+    version: int
+
+
+class SuspenseRow(NamedTuple):
+    """An event that fits no card, kept for a person to look into: unique by key."""
+
+    key: str
+    at: int
+    card: str
+    call: str
+    detail: bytes
+
+
+class AuditRow(NamedTuple):
+    """Something an operator did: who, when, what to, why."""
+
+    at: int
+    actor: str
+    action: str
+    subject: str
+    detail: bytes
+
+
+class Storage(Protocol):
+    """What a store does. Methods are atomic and durable once they return.
+
+    Any method may raise ``StorageUnavailable`` (the store is out of reach, or was busy for
+    too long) or ``StorageClosed``. Contention is waited out and retried inside the store;
+    it is never an answer. All may be called again after ``StorageUnavailable``.
+    """
+
+    def transact(
+        self, card: str, decide: Callable[[View], Step[T]], *, key: str | None = None
+    ) -> T:
+        """Run one step on one card.
+
+        Steps on a card are linearizable: each sees all that were committed before it and
+        none that were not. Card, entries and records become durable together, before
+        this returns, or not at all. `decide` has no effects and may run several times;
+        when it raises, nothing is changed and the error goes to the caller.
+
+        Args:
+            card: The card's id.
+            decide: Given the view, returns the step.
+            key: The operation whose record `decide` wants to see.
+
+        Raises:
+            UnknownName: There is no such card; `decide` was not run.
+            CardTooLarge: The new state is above 64 KiB; nothing is changed.
+            ConstraintViolated: Balance or hold out of bounds, a version that is not the
+                next, an entry's seq that exists (a gap may be refused too), rows of
+                another card; nothing is changed.
+            StorageUnavailable: With ``outcome_unknown=True`` the step may have been
+                committed; running it again is safe.
+        """
+
+    def add_cards(
+        self,
+        job: str,
+        cards: Iterable[NewCard],
+        *,
+        redraw: Callable[[NewCard], NewCard | None] | None = None,
+        approve: Callable[[int], None] | None = None,
+    ) -> int:
+        """Add cards in bulk: all of them become visible at once, or none.
+
+        A job that was done before does nothing and answers as it did then, without
+        taking anything from `cards`. The iterable is read as it is stored, never kept
+        whole in memory; when it raises, nothing is added.
+
+        Args:
+            job: The key of the whole job.
+            cards: What to add.
+            redraw: Asked for a replacement when a credential is in use already, in the
+                store or earlier in the job; asked again for as long as that is so.
+                It may answer ``None``: that card is left out.
+            approve: Called with the number of cards once all are stored, before any of
+                them becomes visible; when it raises, nothing is added.
+
+        Returns:
+            How many cards the job added.
+
+        Raises:
+            DuplicateCredential: A credential is in use and there is no `redraw`.
+            ConstraintViolated: A card of that id, or batch and serial, exists.
+        """
+
+    def view(self, card: str, key: str | None = None) -> View:
+        """Return what a step on that card would see now, without taking one.
+
+        Raises:
+            UnknownName: There is no such card.
+        """
+
+    def resolve(self, kind: str, tokens: Sequence[bytes]) -> str | None:
+        """Return the id of the card that one of the tokens opens; the first that does."""
+
+    def credentials(self, cards: Sequence[str], kind: str) -> list[CredentialRow]:
+        """Return the credentials of that kind of these cards, at most 1,000, any order."""
+
+    def find_cards(self, batch: str, *, after: int = 0, limit: int = 500) -> list[CardRow]:
+        """Return cards of a batch by rising serial, beginning above serial `after`."""
+
+    def count_cards(self, *, batch: str | None = None) -> int:
+        """Return how many cards there are, in all or of one batch."""
+
+    def due(
+        self, at: int, *, after: tuple[int, str] | None = None, limit: int = 500
+    ) -> list[tuple[int, str]]:
+        """Return (due_at, card) of cards due at or before `at`, in that order.
+
+        Args:
+            at: The instant.
+            after: The last pair of the page before; a card that could not be processed
+                keeps its place and is passed over by this.
+            limit: The most to return.
+        """
+
+    def entries(self, card: str, *, after: int = 0, limit: int = 500) -> list[EntryRow]:
+        """Return a card's entries by rising seq, beginning above `after`."""
+
+    def records(
+        self,
+        *,
+        card: str | None = None,
+        batch: str | None = None,
+        after: tuple[str, str] | None = None,
+        limit: int = 500,
+    ) -> list[RecordRow]:
+        """Return records by (card, key), of one card, one batch or all.
+
+        Args:
+            card: Only of this card.
+            batch: Only of this batch.
+            after: (card, key) of the last record of the page before.
+            limit: The most to return.
+        """
+
+    def calls_by_id(self, call: str) -> list[RecordRow]:
+        """Return every record of a call id: there may be several, of different cards."""
+
+    def suspend(self, event: SuspenseRow) -> bool:
+        """Keep an event that fits no card; False: it is kept already (same key)."""
+
+    def suspended(self, *, after: str = "", limit: int = 500) -> list[SuspenseRow]:
+        """Return kept events by rising key, beginning above `after`."""
+
+    def publish(self, kind: str, name: str, content: bytes, *, expected: int) -> Head:
+        """Add the next version of a catalogue item and raise the catalogue's revision.
+
+        Args:
+            kind: Of the item.
+            name: Of the item.
+            content: Opaque bytes of any size.
+            expected: The version it follows; 0: the name is new.
+
+        Raises:
+            VersionConflict: The newest version is another one; nothing is changed.
+        """
+
+    def catalogue(self) -> tuple[int, list[Head]]:
+        """Return the revision (0: nothing was ever published) and every name's head."""
+
+    def content(self, kind: str, name: str, version: int) -> bytes:
+        """Return an item's content.
+
+        Raises:
+            UnknownName: There is no such item or version.
+        """
+
+    def append_audit(self, row: AuditRow) -> None:
+        """Add a row to the operators' audit log."""
+
+    def audit_log(self, *, after: int = 0, limit: int = 500) -> list[tuple[int, AuditRow]]:
+        """Return (position, row) of the audit log, beginning above position `after`."""
+
+    def close(self) -> None:
+        """Give back everything; may be called again. Later calls raise StorageClosed."""

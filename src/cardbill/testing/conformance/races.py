@@ -1,0 +1,100 @@
+"""Many at once: half of the threads work on the store as it was opened once more."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+
+from cardbill.errors import VersionConflict
+from cardbill.storage.contract import Head, NewCard, Storage, SuspenseRow
+from cardbill.testing.conformance.rows import CARD, add, deposit, kept, new_card, together
+
+
+class Races:
+    """What holds whoever else is at work."""
+
+    def test_no_step_is_lost(self, store: Storage, other: Storage) -> None:
+        """Steps on a card see each other, from 16 threads too."""
+        add(store, new_card())
+
+        def work(handle: Storage) -> list[int]:
+            return [handle.transact(CARD, deposit, key="count") for _ in range(10)]
+
+        answers = together(*[partial(work, handle) for handle in (store, other) * 8])
+        assert sorted(chain.from_iterable(answers)) == list(range(1_001, 1_161))
+        card, entries, records = kept(other)
+        assert (card.version, card.balance, records[0].seconds) == (161, 1_160, 161)
+        assert [row.balance_after for row in entries] == list(range(1_001, 1_161))
+
+    def test_readers_see_whole_steps(self, store: Storage, other: Storage) -> None:
+        """A view is of one moment, and no reader goes back in time."""
+        add(store, new_card())
+        store.transact(CARD, deposit)
+        finished = threading.Event()
+
+        def write() -> None:
+            try:
+                for _ in range(100):
+                    store.transact(CARD, deposit)
+            finally:
+                finished.set()
+
+        def read(handle: Storage) -> None:
+            last = 2
+            while not finished.is_set():
+                view = handle.view(CARD, "count")
+                assert view.record is not None
+                assert view.record.seconds == view.card.version >= last
+                assert len(handle.entries(CARD, after=last - 1)) >= view.card.version - last
+                last = view.card.version
+
+        together(write, partial(read, store), partial(read, other))
+
+    def test_one_of_many_publishers_wins(self, store: Storage, other: Storage) -> None:
+        """Of 16 who expect the same version one publishes, the others get VersionConflict."""
+
+        def work(handle: Storage, number: int) -> list[int]:
+            won = []
+            for expected in range(5):
+                try:
+                    handle.publish("plan", "a", bytes([number]), expected=expected)
+                    won.append(expected)
+                except VersionConflict:
+                    assert handle.catalogue()[0] > expected
+            return won
+
+        handles = enumerate((store, other) * 8)
+        won = together(*[partial(work, handle, number) for number, handle in handles])
+        assert sorted(chain.from_iterable(won)) == [0, 1, 2, 3, 4]
+        assert store.catalogue() == (5, [Head("plan", "a", 5)])
+        for expected in range(5):
+            assert expected in won[store.content("plan", "a", expected + 1)[0]]
+
+    def test_a_job_is_done_once_by_many(self, store: Storage, other: Storage) -> None:
+        """Of 8 who do the same job, and suspend the same event, one does; all get its answer."""
+        batches = [f"B{number}" for number in range(5)]
+        taken: list[str] = []
+
+        def offer(batch: str) -> Iterator[NewCard]:
+            for serial in range(1, 21):
+                time.sleep(0)  # lets another thread in, where nothing keeps it out
+                taken.append(batch)
+                yield new_card(serial, batch)
+
+        def work(handle: Storage) -> list[tuple[int, bool]]:
+            return [
+                (handle.add_cards(batch, offer(batch)), handle.suspend(event(batch)))
+                for batch in batches
+            ]
+
+        def event(key: str) -> SuspenseRow:
+            return SuspenseRow(key, 1, "", "", b"")
+
+        answers = together(*[partial(work, handle) for handle in (store, other) * 4])
+        assert {count for each in answers for count, _ in each} == {20}
+        assert [sum(first for _, first in each) for each in zip(*answers, strict=True)] == [1] * 5
+        assert [store.count_cards(batch=batch) for batch in batches] == [20] * 5
+        assert sorted(taken) == sorted(batches * 20)

@@ -1,0 +1,61 @@
+"""What belongs to no card: events in suspense, the catalogue, the operators' log."""
+
+from __future__ import annotations
+
+from operator import attrgetter, itemgetter
+
+import pytest
+
+from cardbill.errors import UnknownName, VersionConflict
+from cardbill.storage.contract import AuditRow, Head, Storage, SuspenseRow
+from cardbill.testing.conformance.rows import IN_ORDER, paged
+
+
+class Shelves:
+    """What is kept beside the cards."""
+
+    def test_an_event_is_suspended_once(self, store: Storage, other: Storage) -> None:
+        """The first event of a key is kept; pages come by rising key, by code point."""
+        rows = [SuspenseRow(key, 1, "card", "call", b"detail") for key in IN_ORDER]
+        for row in reversed(rows):
+            assert store.suspend(row) is True
+            assert store.suspend(row) is False
+            assert other.suspend(row._replace(at=2, detail=b"x")) is False
+        assert other.suspended() == paged(other.suspended, attrgetter("key"), "") == rows
+
+    def test_a_catalogue_name_has_versions(self, store: Storage, other: Storage) -> None:
+        """Publishing adds one version and raises the revision by one; contents stay."""
+        assert store.catalogue() == (0, [])
+        heads = [Head("plan", "b", 1), Head("deck", "b", 1), Head("plan", "a", 1)]
+        heads += [Head("plan", "b", 2), Head("plan", "b", 3)]
+        contents = [b"1", b"2", b"", bytes(5_000_000), b"5"]
+        for revision, (head, content) in enumerate(zip(heads, contents, strict=True), start=1):
+            assert store.publish(*head[:2], content, expected=head.version - 1) == head
+            newest = {(each.kind, each.name): each for each in heads[:revision]}
+            found, listed = other.catalogue()
+            assert (found, sorted(listed)) == (revision, sorted(newest.values()))
+        assert [other.content(*head) for head in heads] == contents
+        for unknown in (Head("plan", "b", 4), Head("plan", "b", 0), Head("plan", "c", 1)):
+            with pytest.raises(UnknownName):
+                other.content(*unknown)
+
+    def test_a_version_that_was_not_expected_is_refused(self, store: Storage) -> None:
+        """VersionConflict, and neither content nor revision has changed."""
+        store.publish("plan", "a", b"1", expected=0)
+        store.publish("plan", "a", b"2", expected=1)
+        for name, expected in (("a", 0), ("a", 1), ("a", 3), ("b", 1), ("b", -1)):
+            with pytest.raises(VersionConflict):
+                store.publish("plan", name, b"x", expected=expected)
+        assert store.catalogue() == (2, [Head("plan", "a", 2)])
+        assert [store.content("plan", "a", version) for version in (1, 2)] == [b"1", b"2"]
+
+    def test_the_audit_log_keeps_its_order(self, store: Storage, other: Storage) -> None:
+        """Rows come by rising position, in the order they were added, equal ones too."""
+        rows = [AuditRow(at, "actor", "action", "subject", b"") for at in (5, 3, 3, 9, 1)]
+        for row in rows:
+            store.append_audit(row)
+        found = paged(other.audit_log, itemgetter(0), 0)
+        assert found == other.audit_log()
+        assert [row for _, row in found] == rows
+        positions = [position for position, _ in found]
+        assert positions == sorted(set(positions))

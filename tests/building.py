@@ -1,0 +1,237 @@
+"""What the tests of the engine are built from: a clock, known PINs, a small business.
+
+A test that takes `kind` from STORES runs over memory and over a SQLite file.
+"""
+
+import io
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from attrs import define, evolve, field
+from moneyed import USD, Money
+
+import cardbill
+from cardbill import Batch, CallRecord, Carrier, Denied, Engine, Grant, Keyring, Plan
+from cardbill.cards import Card
+from cardbill.rows import card_from_row, card_to_row
+from cardbill.storage.contract import Step, Storage
+
+STORES = ["memory", "sqlite"]
+
+START = datetime(2025, 3, 3, 12, 0, tzinfo=UTC)  # a Monday, far from any clock change
+
+RETAIL = """\
+prefix,destination,rate,increments,connect fee,blocked
+1,United States,0.012,1/1,,
+1800,Toll-free,0,1/1,,
+33,France,0.10,60/60,,
+44,United Kingdom,0.06,60/60,,
+447,UK mobile,0.15,60/6,0.10,
+4487,UK premium,0,1/1,,yes
+882,Satellite,1000,60/60,,
+"""
+ACME = """\
+prefix,destination,rate,increments
+1,United States,0.005,1/1
+44,United Kingdom,0.02,1/1
+882,Satellite,500,1/1
+"""
+BETA = """\
+prefix,destination,rate,increments
+44,United Kingdom,0.03,1/1
+"""
+
+# As dialled in North America.
+US = "13055550100"  # carried by acme only
+TOLL_FREE = "18005550100"  # free of charge, carried by acme
+UK = "011442071234567"  # carried by acme and, dearer, by beta
+UK_E164 = "442071234567"
+UK_MOBILE = "011447712345678"
+BARRED = "011448712345678"
+UNRATED = "011861012345678"
+UNROUTED = "01133140000000"  # France: rated, but nobody carries it
+DEAR = "0118821234567"
+INVALID = "12345"
+
+UK_MINUTE = 60_000  # ledger units
+LIFETIME = timedelta(days=400)
+"""Longer than any hold of these tests lasts."""
+
+
+class FakeClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def tick(self, **by: int) -> datetime:
+        self.now += timedelta(**by)
+        return self.now
+
+
+class KnownNumbers:
+    """What PINs are drawn from: the numbers given first, then seeded ones; all are kept."""
+
+    def __init__(self, numbers: Iterable[int] = ()) -> None:
+        self.waiting = list(numbers)
+        self.drawn: list[int] = []
+        self._random = random.Random(20250303)
+
+    def __call__(self, bound: int) -> int:
+        number = self.waiting.pop(0) if self.waiting else self._random.randrange(bound)
+        self.drawn.append(number)
+        return number
+
+
+@define
+class Shop:
+    """A small calling-card business: batch B with plan "Basic", carriers acme and beta."""
+
+    bill: Engine
+    clock: FakeClock
+    keyring: Keyring
+    url: str
+    folder: Path
+    others: list[Engine] = field(factory=list)
+
+    def pin(self, serial: int = 1, batch: str = "B") -> str:
+        """The PIN of a card, read without leaving a trace in the audit log."""
+        (credential,) = self.bill.storage.credentials([f"{batch}/{serial}"], "pin")
+        assert credential.sealed is not None
+        return self.keyring.unseal(credential.sealed, credential.card)
+
+    def ask(
+        self,
+        call_id: str = "c1",
+        *,
+        to: str = UK,
+        serial: int = 1,
+        batch: str = "B",
+        at: datetime | None = None,
+    ) -> Grant | Denied:
+        """Authorize in one stage."""
+        return self.bill.authorize(pin=self.pin(serial, batch), to=to, call_id=call_id, at=at)
+
+    def grant(self, call_id: str = "c1", **request: Any) -> Grant:
+        answer = self.ask(call_id, **request)
+        assert isinstance(answer, Grant), answer
+        return answer
+
+    def denied(self, call_id: str = "c1", **request: Any) -> str:
+        answer = self.ask(call_id, **request)
+        assert isinstance(answer, Denied), answer
+        return str(answer.reason.value)
+
+    def second(self, **options: Any) -> Engine:
+        """Another engine on the same store, as another process has it; closed with the shop."""
+        options = {"clock": self.clock, **options}
+        if self.url == "memory:":
+            return Engine(self.bill.storage, self.keyring, **options)
+        self.others.append(cardbill.open(self.url, keyring=self.keyring, **options))
+        return self.others[-1]
+
+    def publish_retail(self, text: str) -> None:
+        self.bill.decks.publish("retail", deck(text))
+
+    def edit(self, card_id: str, **facts: Any) -> None:
+        """Change stored facts that no operation changes yet."""
+
+        def decide(view: Any) -> Step[None]:
+            card = evolve(card_from_row(view.card), **facts)
+            return Step(None, card_to_row(card, version=card.version + 1))
+
+        self.bill.storage.transact(card_id, decide)
+
+    def stored(self, card_id: str = "B/1") -> Card:
+        """The card as it is stored, before time is replayed."""
+        return card_from_row(self.bill.storage.view(card_id).card)
+
+    def ledger(self, card_id: str = "B/1") -> list[tuple[str, int, str]]:
+        return [
+            (entry.kind.value, entry.amount_units, entry.reference)
+            for entry in self.bill.entries(card_id)
+        ]
+
+    def records(self, card_id: str = "B/1") -> list[CallRecord]:
+        return list(self.bill.records(card_id=card_id))
+
+    def check_books(self) -> None:
+        report = self.bill.audit()
+        assert report.problems == []
+        for currency, face in report.face_units.items():
+            calls, breakage = report.calls_units[currency], report.breakage_units[currency]
+            assert face == report.balance_units[currency] + calls + breakage
+
+
+def deck(text: str, currency: object = USD) -> cardbill.Deck:
+    return cardbill.read_deck(io.StringIO(text), currency=currency)
+
+
+def address(kind: str, folder: Path, name: str = "cards.db") -> str:
+    """A store's address; losing the last commits at a power cut does not matter here."""
+    return "memory:" if kind == "memory" else f"sqlite:///{folder / name}?synchronous=normal"
+
+
+@contextmanager
+def open_shop(
+    kind: str,
+    folder: Path,
+    *,
+    face: Money = Money(5, USD),  # noqa: B008  # immutable
+    quantity: int = 3,
+    batch: dict[str, Any] | None = None,
+    plan: dict[str, Any] | None = None,
+    retail: str = RETAIL,
+    assign: bool = True,
+    numbers: Iterable[int] = (),
+) -> Iterator[Shop]:
+    """Open a business over a store of that kind, with the PINs of batch B made."""
+    clock, keyring, url = FakeClock(), Keyring.generate(), address(kind, folder)
+    with cardbill.open(url, keyring=keyring, clock=clock, below=KnownNumbers(numbers)) as bill:
+        bill.decks.publish("retail", deck(retail, face.currency))
+        bill.decks.publish("acme-cost", deck(ACME, face.currency))
+        bill.decks.publish("beta-cost", deck(BETA, face.currency))
+        bill.carriers.publish(Carrier(name="acme", deck="acme-cost"))
+        bill.carriers.publish(Carrier(name="beta", deck="beta-cost"))
+        bill.plans.publish(
+            Plan(name="Basic", deck="retail", currency=face.currency, **(plan or {}))
+        )
+        bill.batches.create(Batch(name="B", face_value=face, quantity=quantity, **(batch or {})))
+        bill.batches.generate_pins("B")
+        if assign:
+            bill.batches.assign("B", plan="Basic")
+        shop = Shop(bill, clock, keyring, url, folder)
+        try:
+            yield shop
+        finally:
+            for other in shop.others:
+                other.close()
+
+
+def rows(storage: Storage) -> dict[str, list[Any]]:
+    """Everything a store holds, to be compared with what it held before."""
+    revision, heads = storage.catalogue()
+    cards = [
+        card
+        for head in sorted(heads)
+        if head.kind == "batch"
+        for card in storage.find_cards(head.name, limit=100_000)
+    ]
+    return {
+        "revision": [revision],
+        "catalogue": sorted(heads),
+        "cards": cards,
+        "credentials": sorted(storage.credentials([card.id for card in cards], "pin")),
+        "entries": [row for card in cards for row in storage.entries(card.id, limit=100_000)],
+        "records": storage.records(limit=100_000),
+        "suspense": storage.suspended(limit=100_000),
+        "audit": storage.audit_log(limit=100_000),
+        "count": [storage.count_cards()],
+    }

@@ -1,0 +1,37 @@
+"""What every test may use: Hypothesis profiles and the folder of reference data."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+CI = os.environ.get("CI") == "true"
+
+# The published suite's comparisons show both sides, as those of the tests here do.
+pytest.register_assert_rewrite("cardbill.testing.conformance")
+
+# A deadline, or a complaint about slowness, judges the machine and not the code. In CI the same
+# examples are tried each time, so that a red run is about the change; elsewhere new ones are.
+_COMMON = settings(deadline=None, derandomize=CI, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", _COMMON, max_examples=100)
+settings.register_profile("quick", _COMMON, max_examples=20)
+settings.register_profile("soak", _COMMON, max_examples=5_000, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of reference data: real rate decks, numbering plans, call records, golden vectors.
+
+    It is the one named by CARDBILL_SHARED, or `shared` beside the project's own folder. Without it
+    a test is skipped, but in CI it fails: there the data must be.
+    """
+    named = os.environ.get("CARDBILL_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    if folder.is_dir():
+        return folder
+    message = f"no reference data at {folder}; name its folder with CARDBILL_SHARED"
+    if CI:
+        pytest.fail(message)
+    pytest.skip(message)

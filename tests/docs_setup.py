@@ -1,0 +1,10 @@
+"""What a page's examples find when they start: files in their folder, names already defined."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+Setup = Callable[[Path, dict[str, object]], None]
+
+# From a page's path relative to the project, as in "docs/how-to/import-a-deck.md", to a function
+# that is given the folder the examples run in and the names they see.
+SETUP: dict[str, Setup] = {}

@@ -1,0 +1,312 @@
+"""What is published reads back as it was, and a process sees one revision of it at a time."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings, strategies as st
+from moneyed import Money
+
+from cardbill import Batch, BillingCycle, Carrier, CycleUnit, Deck, DeckRow, FirstUse, Plan, rate
+from cardbill.catalogue import BATCH, CARRIER, DECK, PLAN, NotLoaded, Snapshot, decode, encode
+from cardbill.errors import RowUnreadable, SchemaTooNew, UnknownName
+from cardbill.money import MAX_UNITS, coin, money
+from cardbill.names import check_name
+
+# -- items ----------------------------------------------------------------------------------
+
+names = st.text(min_size=1, max_size=64).filter(
+    lambda text: text.isprintable() and text == text.strip() and "/" not in text
+)
+currencies = st.sampled_from(["USD", "EUR", "JPY", "KWD", "CLF", "XAF", "UGX"])
+dates = st.none() | st.dates(date(1970, 1, 1), date(9990, 12, 31))
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    currency = draw(currencies)
+    coins = draw(st.integers(1, 100_000) | st.integers(1, MAX_UNITS // coin(currency)))
+    first, last = draw(dates), draw(dates)
+    if first and last:
+        first, last = sorted((first, last))
+    return Batch(
+        name=draw(names),
+        face_value=money(coins * coin(currency), currency),
+        quantity=draw(st.integers(1, 100_000_000)),
+        effective_date=first,
+        expiration_date=last,
+        expires_days_after_first_use=draw(st.none() | st.integers(0, 36_525)),
+        taxable=draw(st.booleans()),
+        tax_jurisdiction=draw(names),
+        pin_length=draw(st.integers(8, 20)),
+        first_use=draw(st.sampled_from(FirstUse)),
+        time_zone=draw(st.sampled_from(["UTC", "America/Sao_Paulo", "Asia/Kathmandu"])),
+        plan=draw(st.none() | names),
+    )
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    currency = draw(currencies)
+    unit = draw(st.sampled_from(CycleUnit))
+    countless = unit in (CycleUnit.NEVER, CycleUnit.ON_DEMAND)
+    minimum = draw(st.none() | st.integers(0, 10**9) | st.integers(0, MAX_UNITS))
+    return Plan(
+        name=draw(names),
+        currency=currency,
+        deck=draw(names),
+        billing_cycle=BillingCycle(
+            unit=unit, count=1 if countless else draw(st.integers(1, 1_000)), anchor=draw(dates)
+        ),
+        max_call_seconds=draw(st.none() | st.integers(1, 31 * 86_400)),
+        calls_at_once=draw(st.integers(1, 100)),
+        minimum_balance=None if minimum is None else money(minimum, currency),
+        language=draw(st.sampled_from(["en", "de-CH", "zh-Hans"])),
+    )
+
+
+carriers = st.builds(Carrier, name=names, deck=names)
+
+
+@given(batches() | plans() | carriers)
+@example(Plan(name="p", currency="USD", deck="d", minimum_balance=Money(0, "USD")))
+def test_what_is_written_reads_back_as_it_was(item: Batch | Plan | Carrier):
+    kind, name, content = encode(item)
+    back = decode(kind, content)
+    assert back == item
+    assert type(back) is type(item)
+    assert name == item.name
+    assert kind == type(item).__name__.lower()
+    assert encode(back) == (kind, name, content)  # equal items are equal bytes
+
+
+@given(st.lists(st.text("0123", min_size=1, max_size=15), min_size=1, max_size=8, unique=True))
+@settings(max_examples=30)
+def test_a_deck_reads_back_as_it_was_and_has_no_name_of_its_own(prefixes: list[str]):
+    rows = [DeckRow(prefix=p, rate=rate(n), destination=p) for n, p in enumerate(prefixes)]
+    deck = Deck.compile(rows, currency="KWD")
+    kind, name, content = encode(deck)
+    back = decode(kind, content)
+    assert (kind, name) == (DECK, "")
+    assert isinstance(back, Deck)
+    assert list(back.rows()) == sorted(rows, key=lambda row: row.prefix)
+    assert back.currency == "KWD"
+
+
+STORED = {
+    BATCH: b'{"format":1,"name":"SUMMER-5","face_value":[5000000,"USD"],"quantity":1000,'
+    b'"effective_date":"2024-02-29","expiration_date":null,"expires_days_after_first_use":90,'
+    b'"taxable":true,"tax_jurisdiction":"US-FL","pin_length":14,"first_use":"authentication",'
+    b'"time_zone":"America/New_York","plan":"Hello World"}',
+    PLAN: b'{"format":1,"name":"Hello World","currency":"USD","deck":"retail",'
+    b'"billing_cycle":["months",12000,"2024-01-31"],"max_call_seconds":3600,'
+    b'"calls_at_once":2,"minimum_balance":[100000,"USD"],"language":"es"}',
+    CARRIER: b'{"format":1,"name":"acme","deck":"acme-cost"}',
+}
+
+
+def test_items_stored_in_format_1_can_be_read_for_ever():
+    assert {kind: decode(kind, content) for kind, content in STORED.items()} == {
+        BATCH: Batch(
+            name="SUMMER-5",
+            face_value=Money(5, "USD"),
+            quantity=1_000,
+            effective_date=date(2024, 2, 29),
+            expires_days_after_first_use=90,
+            taxable=True,
+            tax_jurisdiction="US-FL",
+            pin_length=14,
+            first_use=FirstUse.AUTHENTICATION,
+            time_zone="America/New_York",
+            plan="Hello World",
+        ),
+        PLAN: Plan(
+            name="Hello World",
+            currency="USD",
+            deck="retail",
+            billing_cycle=BillingCycle(
+                unit=CycleUnit.MONTHS, count=12_000, anchor=date(2024, 1, 31)
+            ),
+            max_call_seconds=3_600,
+            calls_at_once=2,
+            minimum_balance=Money("0.10", "USD"),
+            language="es",
+        ),
+        CARRIER: Carrier(name="acme", deck="acme-cost"),
+    }
+
+
+def test_money_is_stored_as_whole_ledger_units():
+    _, _, content = encode(Batch(name="b", face_value=Money("0.010", "USD"), quantity=1))
+    assert json.loads(content)["face_value"] == [10_000, "USD"]
+    assert b"." not in content.replace(b"None", b"")
+
+
+@pytest.mark.parametrize(
+    "item", [None, "text", 5, {"name": "x"}, DeckRow(prefix="1", rate=rate(1))]
+)
+def test_what_is_no_item_of_the_catalogue_is_not_kept(item: Any):
+    with pytest.raises(TypeError):
+        encode(item)
+
+
+@pytest.mark.parametrize("kind", [BATCH, PLAN, CARRIER])
+def test_what_a_newer_version_wrote_is_refused_as_that(kind: str):
+    with pytest.raises(SchemaTooNew):
+        decode(kind, b'{"format":2,"name":"x","surprise":1}')
+
+
+def test_a_deck_of_a_newer_version_is_refused_as_that():
+    content = Deck.compile([DeckRow(prefix="1", rate=rate(1))], currency="USD").to_bytes()
+    with pytest.raises(SchemaTooNew):
+        decode(DECK, content.replace(b"cardbill-deck/1\n", b"cardbill-deck/2\n"))
+
+
+DAMAGED = [b"", b"\0\1\2", b"{", b"{}", b"[]", b"null", b'{"format":1}', b'{"format":1,"x":2}']
+
+
+@pytest.mark.parametrize("kind", [BATCH, PLAN, CARRIER, DECK])
+def test_a_damaged_item_is_told_from_one_of_a_newer_version(kind: str):
+    for content in DAMAGED:
+        with pytest.raises(RowUnreadable):
+            decode(kind, content)
+
+
+@given(names)
+def test_the_names_drawn_here_are_names(name: str):
+    assert check_name("name", name) == name
+
+
+# -- snapshots ------------------------------------------------------------------------------
+
+RETAIL = [
+    Deck.compile([DeckRow(prefix="1", rate=rate(price))], currency="USD") for price in (1, 2, 3)
+]
+
+
+def plan(calls: int) -> Plan:
+    return Plan(name="Hello", currency="USD", deck="retail", calls_at_once=calls)
+
+
+def put(snapshot: Snapshot, item: Batch | Plan | Carrier | Deck, version: int, name: str) -> None:
+    kind, _, content = encode(item)
+    snapshot.put(kind, name, version, content)
+
+
+def filled() -> Snapshot:
+    """Plan and deck at version 2, both versions loaded."""
+    snapshot = Snapshot(7, {(PLAN, "Hello"): 2, (DECK, "retail"): 2, (CARRIER, "acme"): 1})
+    for version in (1, 2):
+        put(snapshot, plan(version), version, "Hello")
+        put(snapshot, RETAIL[version - 1], version, "retail")
+    put(snapshot, Carrier(name="acme", deck="retail"), 1, "acme")
+    return snapshot
+
+
+def price(deck: Deck) -> int:
+    match = deck.match("13055551234", datetime(2024, 6, 1, tzinfo=UTC))
+    assert match is not None
+    return match.rate.steps[0].price_per_minute // 1_000_000
+
+
+def test_a_name_that_nothing_has_is_unknown():
+    snapshot = filled()
+    lookups: dict[str, Callable[[str], object]] = {
+        BATCH: snapshot.batch,
+        PLAN: snapshot.plan,
+        DECK: snapshot.deck,
+        CARRIER: snapshot.carrier,
+    }
+    for kind, look_up in lookups.items():
+        with pytest.raises(UnknownName) as caught:
+            look_up("nothing")
+        assert (caught.value.kind, caught.value.name) == (kind, "nothing")
+        assert snapshot.version(kind, "nothing") == 0
+    with pytest.raises(UnknownName):
+        snapshot.plan("retail")  # a deck's name is no plan's
+
+
+def test_what_is_not_here_yet_is_asked_for_by_kind_name_and_version():
+    snapshot = Snapshot(1, {(PLAN, "Hello"): 3})
+    for version, asked in ((None, 3), (2, 2)):
+        with pytest.raises(NotLoaded) as caught:
+            snapshot.plan("Hello", version)
+        told = caught.value
+        assert (told.kind, told.name, told.version) == (PLAN, "Hello", asked)
+    put(snapshot, plan(9), 3, "Hello")
+    assert snapshot.plan("Hello").calls_at_once == 9
+    with pytest.raises(NotLoaded):
+        snapshot.plan("Hello", 2)
+
+
+def test_the_newest_version_counts_unless_another_is_asked_for():
+    snapshot = filled()
+    assert snapshot.plan("Hello").calls_at_once == 2
+    assert snapshot.plan("Hello", 1).calls_at_once == 1
+    assert price(snapshot.deck("retail")) == 2
+    assert price(snapshot.deck("retail", 1)) == 1
+
+
+def test_names_of_a_kind_are_sorted():
+    heads = {(PLAN, "b"): 1, (PLAN, "B"): 1, (PLAN, "a"): 4, (DECK, "0"): 1}
+    assert Snapshot(1, heads).names(PLAN) == ["B", "a", "b"]
+    assert Snapshot(1, heads).names(BATCH) == []
+
+
+def test_a_later_snapshot_forgets_decks_that_are_no_longer_newest_and_nothing_else():
+    before = filled()
+    after = before.moved_to(8, {(DECK, "retail"): 3})
+    assert after.revision == 8
+    with pytest.raises(NotLoaded) as caught:
+        after.deck("retail")
+    assert caught.value.version == 3
+    for version in (1, 2):
+        with pytest.raises(NotLoaded):
+            after.deck("retail", version)
+        assert after.plan("Hello", version).calls_at_once == version
+    assert after.carrier("acme").deck == "retail"
+    assert price(before.deck("retail")) == 2  # the earlier one is as it was
+    assert before.revision == 7
+
+
+def test_a_later_snapshot_keeps_a_deck_that_is_still_newest():
+    after = filled().moved_to(8, {(PLAN, "Hello"): 3})
+    assert price(after.deck("retail")) == 2
+    assert after.version(PLAN, "Hello") == 3
+    assert after.version(DECK, "retail") == 2
+    with pytest.raises(NotLoaded):
+        after.deck("retail", 1)
+
+
+def test_an_older_deck_can_be_loaded_again_for_a_call_of_then():
+    after = filled().moved_to(8, {(DECK, "retail"): 3})
+    put(after, RETAIL[0], 1, "retail")
+    assert price(after.deck("retail", 1)) == 1
+    put(after, RETAIL[2], 3, "retail")
+    assert price(after.deck("retail")) == 3
+
+
+def test_what_is_loaded_into_one_snapshot_is_not_in_another():
+    before = Snapshot(1, {(PLAN, "Hello"): 1})
+    after = before.moved_to(2, {})
+    put(after, plan(1), 1, "Hello")
+    assert after.plan("Hello").calls_at_once == 1
+    with pytest.raises(NotLoaded):
+        before.plan("Hello")
+
+
+def test_heads_are_taken_over_and_not_shared():
+    heads = {(PLAN, "Hello"): 1}
+    snapshot = Snapshot(1, heads)
+    heads[PLAN, "Hello"] = 9
+    heads[PLAN, "Other"] = 1
+    assert snapshot.version(PLAN, "Hello") == 1
+    assert snapshot.names(PLAN) == ["Hello"]
+
+
+def test_carriers_come_with_the_newest_version_of_their_decks():
+    ((carrier, deck),) = filled().carriers()
+    assert carrier.name == "acme"
+    assert price(deck) == 2

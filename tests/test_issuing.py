@@ -1,0 +1,734 @@
+"""Batches become cards: PINs made once, all or none; viewed, revealed and exported with care."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moneyed import JPY, USD, Money
+
+import cardbill
+from cardbill import Batch, FirstUse, Generated, IssuedPin, Keyring, Plan, Status
+from cardbill.errors import (
+    DuplicateName,
+    FloatRefused,
+    GuessTooLikely,
+    InvalidInput,
+    KeyMissing,
+    MissingFields,
+    OperationError,
+    TermsLocked,
+    UnknownName,
+    WrongKey,
+)
+from cardbill.exporting import EXPORT_COLUMNS
+from cardbill.instants import to_micros
+from cardbill.pins import MASK
+from tests.building import (
+    START,
+    STORES,
+    KnownNumbers,
+    Shop,
+    address,
+    open_shop,
+    rows,
+)
+
+
+@pytest.fixture(params=STORES)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def shop(kind: str, tmp_path: Path) -> Iterator[Shop]:
+    with open_shop(kind, tmp_path) as opened:
+        yield opened
+        opened.check_books()
+
+
+def more(shop: Shop, name: str = "C", quantity: int = 2, **terms: Any) -> Batch:
+    """Another batch, without PINs yet."""
+    batch = Batch(name=name, face_value=Money(2, USD), quantity=quantity, **terms)
+    shop.bill.batches.create(batch)
+    return batch
+
+
+# -- creating -----------------------------------------------------------------------------------
+
+
+def test_a_batch_is_kept_with_every_term(shop: Shop):
+    batch = Batch(
+        name="Ünïcode & Co. = 5 $",
+        face_value=Money("12.50", USD),
+        quantity=3,
+        effective_date=date(2025, 1, 1),
+        expiration_date=date(2027, 12, 31),
+        expires_days_after_first_use=90,
+        taxable=True,
+        tax_jurisdiction="US-FL",
+        pin_length=16,
+        first_use=FirstUse.AUTHENTICATION,
+        time_zone="America/New_York",
+        plan="Basic",
+    )
+    shop.bill.batches.create(batch)
+    assert shop.second().batches.get(batch.name) == batch
+    assert shop.bill.batches.names() == ["B", batch.name]
+    shop.bill.batches.generate_pins(batch.name)
+    assert [pin.card_id for pin in shop.bill.batches.pins(batch.name)] == [
+        f"{batch.name}/{serial}" for serial in (1, 2, 3)
+    ]
+
+
+def test_a_name_that_is_taken_is_refused_even_for_the_same_terms(shop: Shop):
+    batch = more(shop)
+    before = rows(shop.bill.storage)
+    for again in (batch, Batch(name="C", face_value=Money(9, USD), quantity=9)):
+        with pytest.raises(DuplicateName) as taken:
+            shop.bill.batches.create(again)
+        assert (taken.value.kind, taken.value.name) == ("batch", "C")
+    assert rows(shop.bill.storage) == before
+
+
+# -- generating ---------------------------------------------------------------------------------
+
+
+def test_every_pin_opens_its_own_card_with_its_face_value(kind: str, tmp_path: Path):
+    with open_shop(kind, tmp_path, quantity=1_001, face=Money(500, JPY)) as shop:
+        pins = [shop.pin(serial) for serial in range(1, 1_002)]
+        assert len(set(pins)) == 1_001
+        assert {len(pin) for pin in pins} == {12}
+        assert all(pin.isascii() and pin.isdigit() for pin in pins)
+        for serial in (1, 1_000, 1_001):
+            caller = shop.bill.authenticate(pin=pins[serial - 1])
+            assert isinstance(caller, cardbill.Caller)
+            assert caller.card_id == f"B/{serial}"
+            assert caller.balance == Money(500, JPY)
+        view = shop.bill.card("B/1001")
+        assert (view.status, view.serial, view.batch) == (Status.GENERATED, 1_001, "B")
+        assert view.face_value == view.balance == view.available == Money(500, JPY)
+        shop.check_books()
+
+
+@pytest.mark.parametrize("length", [8, 12, 20])
+def test_pins_have_the_length_of_their_batch(shop: Shop, length: int):
+    more(shop, quantity=20, pin_length=length)
+    shop.bill.batches.generate_pins("C")
+    pins = [shop.pin(serial, "C") for serial in range(1, 21)]
+    assert {len(pin) for pin in pins} == {length}
+    assert all(shop.bill.authenticate(pin=pin).reason.value == "not_assigned" for pin in pins)  # type: ignore[union-attr]
+
+
+def test_leading_zeros_are_kept(kind: str, tmp_path: Path):
+    with open_shop(kind, tmp_path, numbers=[42, 7_000_000, 10**11]) as shop:
+        assert shop.pin(1) == "000000000042"
+        assert shop.pin(2) == "000007000000"
+        assert shop.bill.authenticate(pin="000000000042").authenticated
+        assert not shop.bill.authenticate(pin="42").authenticated
+        assert not shop.bill.authenticate(pin="00000042").authenticated
+        shown = io.StringIO()
+        shop.bill.batches.export("B", shown, with_pins=True, actor="a", reason="r")
+        assert "000000000042" in shown.getvalue()
+
+
+def test_pins_that_people_try_first_are_not_drawn(kind: str, tmp_path: Path):
+    trivial = [0, 111_111_111_111, 12_345_678_901, 999_999_999_999, 987_654_321_098]
+    with open_shop(kind, tmp_path, numbers=[*trivial, 314_159_265_358]) as shop:
+        assert shop.pin(1) == "314159265358"
+
+
+def test_a_pin_that_is_taken_is_drawn_again(kind: str, tmp_path: Path):
+    """Within the job, across jobs, several times in a row, without losing a serial."""
+    with open_shop(kind, tmp_path, numbers=[100, 100, 100, 200, 100, 200, 300]) as shop:
+        assert [shop.pin(serial) for serial in (1, 2, 3)] == [
+            "000000000100",
+            "000000000200",
+            "000000000300",
+        ]
+        numbers = KnownNumbers([300, 100, 400, 400, 200, 500])
+        other = shop.second(below=numbers)
+        more(shop)
+        assert other.batches.generate_pins("C").count == 2
+        assert [shop.pin(serial, "C") for serial in (1, 2)] == ["000000000400", "000000000500"]
+        assert numbers.waiting == []
+        for batch, serial in (("B", 1), ("B", 3), ("C", 1), ("C", 2)):
+            pin = shop.pin(serial, batch)
+            assert shop.bill.storage.resolve("pin", [shop.keyring.token(pin)]) == (
+                f"{batch}/{serial}"
+            )
+
+
+def test_a_crowded_range_is_filled_to_the_last_number(shop: Shop):
+    """Draws from 0 to 49 only, until all 50 are taken: no endless loop, none twice."""
+    import random
+
+    draws = random.Random(5)
+    crowded = shop.second(below=lambda _: draws.randrange(100, 150))
+    more(shop, quantity=50, pin_length=8)
+    assert crowded.batches.generate_pins("C").count == 50
+    pins = {shop.pin(serial, "C") for serial in range(1, 51)}
+    assert pins == {f"{number:08d}" for number in range(100, 150)}
+
+
+def test_the_same_job_again_makes_nothing_and_answers_alike(shop: Shop):
+    before = rows(shop.bill.storage)
+    for bill in (shop.bill, shop.second()):
+        for _ in range(2):
+            again = bill.batches.generate_pins("B")
+            assert again == Generated(batch="B", count=3, guess_probability=Fraction(3, 10**12))
+            assert again.one_in == 333_333_333_333
+    assert rows(shop.bill.storage) == before
+
+
+def test_the_same_job_again_answers_alike_when_there_are_many_more_pins(shop: Shop):
+    """What was done was done: a later limit or a later batch does not make it an error."""
+    more(shop, "C", quantity=900, pin_length=8)
+    first = shop.bill.batches.generate_pins("C")
+    more(shop, "D", quantity=900, pin_length=8)
+    shop.bill.batches.generate_pins("D", max_guess_probability="0.001")
+    before = rows(shop.bill.storage)
+    assert shop.bill.batches.generate_pins("C").count == first.count == 900
+    assert shop.bill.batches.generate_pins("C", max_guess_probability=0).count == 900
+    assert shop.second().batches.generate_pins("C").count == 900
+    assert rows(shop.bill.storage) == before
+
+
+def test_a_second_job_for_the_same_batch_is_refused(shop: Shop):
+    before = rows(shop.bill.storage)
+    with pytest.raises(TermsLocked, match="'B'"):
+        shop.bill.batches.generate_pins("B", job="again")
+    assert rows(shop.bill.storage) == before
+
+
+@pytest.mark.parametrize("job", ["monday", "pins:B"])
+def test_a_job_key_that_made_another_batch_is_no_success(shop: Shop, job: str):
+    more(shop, "C", quantity=2)
+    more(shop, "D", quantity=7)
+    if job == "monday":
+        shop.bill.batches.generate_pins("C", job=job)
+    before = rows(shop.bill.storage)
+    with pytest.raises(OperationError, match=job):
+        shop.bill.batches.generate_pins("D", job=job)
+    assert rows(shop.bill.storage) == before
+
+
+def test_progress_is_told_and_ends_at_the_total(shop: Shop):
+    told: list[tuple[int, int]] = []
+    more(shop, quantity=2_500)
+    shop.bill.batches.generate_pins("C", progress=lambda done, total: told.append((done, total)))
+    assert told == [(1_000, 2_500), (2_000, 2_500), (2_500, 2_500)]
+
+
+@pytest.mark.parametrize("at", [1_000, 2_500])
+def test_when_the_caller_gives_up_nothing_was_made(shop: Shop, at: int):
+    class GaveUp(Exception):
+        pass
+
+    def progress(done: int, _total: int) -> None:
+        if done == at:
+            raise GaveUp
+
+    more(shop, quantity=2_500)
+    before = rows(shop.bill.storage)
+    with pytest.raises(GaveUp):
+        shop.bill.batches.generate_pins("C", progress=progress)
+    assert rows(shop.bill.storage) == before
+    assert shop.bill.storage.count_cards(batch="C") == 0
+    assert shop.bill.batches.generate_pins("C").count == 2_500
+
+
+def test_nobody_sees_half_a_batch(shop: Shop):
+    seen: list[int] = []
+    other = shop.second() if shop.url != "memory:" else shop.bill
+
+    def progress(_done: int, _total: int) -> None:
+        seen.append(other.storage.count_cards(batch="C"))
+        seen.append(len(other.batches.pins("C")))
+
+    more(shop, quantity=2_500)
+    shop.bill.batches.generate_pins("C", progress=progress)
+    assert seen == [0] * 6
+    assert shop.bill.storage.count_cards(batch="C") == 2_500
+
+
+def test_a_process_killed_while_generating_leaves_nothing(tmp_path: Path):
+    with open_shop("sqlite", tmp_path) as shop:
+        keys = tmp_path / "cards.key"
+        keys.write_text(shop.keyring.dumps())
+        keys.chmod(0o600)
+        more(shop, quantity=5_000)
+        before = rows(shop.bill.storage)
+        script = f"""
+            import os, signal
+            import cardbill
+            from cardbill import Keyring
+            def progress(done, total):
+                if done == 4_000:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            with cardbill.open({shop.url!r}, keyring=Keyring.load({str(keys)!r})) as bill:
+                bill.batches.generate_pins("C", progress=progress)
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script)], check=False, timeout=60
+        )
+        assert done.returncode == -9
+        assert rows(shop.bill.storage) == before
+        assert shop.bill.batches.generate_pins("C").count == 5_000
+        shop.check_books()
+
+
+def test_a_source_of_numbers_that_fails_leaves_nothing(shop: Shop):
+    def broken(bound: int) -> int:
+        raise OSError("no entropy")
+
+    more(shop)
+    before = rows(shop.bill.storage)
+    with pytest.raises(OSError, match="no entropy"):
+        shop.second(below=broken).batches.generate_pins("C")
+    assert rows(shop.bill.storage) == before
+
+
+def test_pins_too_easy_to_guess_are_refused_unless_allowed(shop: Shop):
+    more(shop, "C", quantity=1_001, pin_length=8)
+    assert shop.bill.batches.guess_probability("C") == Fraction(1_001, 10**8)
+    before = rows(shop.bill.storage)
+    with pytest.raises(GuessTooLikely) as refused:
+        shop.bill.batches.generate_pins("C")
+    assert "99,900" in str(refused.value)  # one guess in
+    assert "100,000" in str(refused.value)  # allowed is one in
+    for limit in (Fraction(1_000, 10**8), Decimal("0.00001"), "1/100000", 0, -1):
+        with pytest.raises(GuessTooLikely):
+            shop.bill.batches.generate_pins("C", max_guess_probability=limit)
+    assert rows(shop.bill.storage) == before
+    made = shop.bill.batches.generate_pins("C", max_guess_probability="0.0000101")
+    assert made.guess_probability == Fraction(1_001, 10**8)
+
+
+def test_pins_of_all_batches_of_that_length_count_for_guessing(shop: Shop):
+    more(shop, "C", quantity=600, pin_length=8)
+    more(shop, "D", quantity=401, pin_length=8)
+    more(shop, "E", quantity=400, pin_length=8)
+    shop.bill.batches.generate_pins("C")
+    with pytest.raises(GuessTooLikely):
+        shop.bill.batches.generate_pins("D")
+    made = shop.bill.batches.generate_pins("E")
+    assert made.guess_probability == Fraction(1_000, 10**8)
+
+
+@pytest.mark.parametrize(
+    ("error", "limit"),
+    [
+        (FloatRefused, 0.5),
+        (InvalidInput, "often"),
+        (InvalidInput, "1/0"),
+        (InvalidInput, ""),
+        (InvalidInput, None),
+        (InvalidInput, Decimal("NaN")),
+        (InvalidInput, Decimal("Infinity")),
+        (InvalidInput, True),
+    ],
+)
+def test_a_limit_that_is_no_probability_is_refused_by_name(
+    shop: Shop, error: type[InvalidInput], limit: Any
+):
+    more(shop)
+    before = rows(shop.bill.storage)
+    with pytest.raises(error) as refused:
+        shop.bill.batches.generate_pins("C", max_guess_probability=limit)
+    assert refused.value.field == "max_guess_probability"
+    assert rows(shop.bill.storage) == before
+
+
+def test_without_a_sealing_key_no_pins_are_made(kind: str, tmp_path: Path):
+    keyring = Keyring(lookup={1: b"x" * 32})
+    with cardbill.open(address(kind, tmp_path), keyring=keyring) as bill:
+        bill.batches.create(Batch(name="B", face_value=Money(1, USD), quantity=1))
+        with pytest.raises(KeyMissing, match="sealing"):
+            bill.batches.generate_pins("B")
+        assert bill.storage.count_cards() == 0
+
+
+# -- assigning ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["created", "before", "after"])
+def test_a_plan_may_be_assigned_before_or_after_the_pins_are_made(shop: Shop, when: str):
+    more(shop, plan="Basic" if when == "created" else None)
+    if when == "before":
+        shop.bill.batches.assign("C", plan="Basic")
+    shop.bill.batches.generate_pins("C")
+    if when == "after":
+        assert shop.denied(batch="C") == "not_assigned"
+        shop.bill.batches.assign("C", plan="Basic")
+    assert shop.grant(batch="C").granted
+    assert shop.bill.card("C/1").plan == "Basic"
+
+
+def test_assigning_changes_no_card_and_nothing_but_the_plan(shop: Shop):
+    batch = more(shop, expires_days_after_first_use=3)
+    shop.bill.batches.generate_pins("C")
+    before = rows(shop.bill.storage)
+    shop.bill.batches.assign("C", plan="Basic")
+    after = rows(shop.bill.storage)
+    assert after["cards"] == before["cards"]
+    changed = shop.bill.batches.get("C")
+    assert changed.plan == "Basic"
+    assert changed.expires_days_after_first_use == 3
+    assert changed.quantity == batch.quantity
+
+
+def test_a_batch_whose_cards_only_expired_may_still_change_its_plan(kind: str, tmp_path: Path):
+    with open_shop(kind, tmp_path, batch={"expiration_date": date(2025, 3, 3)}) as shop:
+        shop.bill.plans.publish(Plan(name="Other", deck="retail", currency=USD))
+        shop.bill.sweep(at=START + timedelta(days=2))
+        shop.bill.batches.assign("B", plan="Other")
+        assert shop.bill.batches.get("B").plan == "Other"
+
+
+# -- viewing ------------------------------------------------------------------------------------
+
+
+def test_pins_are_listed_by_serial_with_their_numbers_masked(shop: Shop):
+    pins = shop.bill.batches.pins("B")
+    assert [pin.serial for pin in pins] == [1, 2, 3]
+    assert {pin.number for pin in pins} == {MASK}
+    (first, *_) = pins
+    assert isinstance(first, IssuedPin)
+    assert first.card_id == "B/1"
+    assert first.status is Status.GENERATED
+    assert first.value == first.balance == Money(5, USD)
+    assert (first.activated_at, first.expires_at, first.expiration_period) == (None, None, None)
+
+
+@pytest.mark.parametrize("size", [1, 2, 499, 500, 501, 10_000])
+def test_pages_join_into_the_whole(kind: str, tmp_path: Path, size: int):
+    with open_shop(kind, tmp_path, quantity=1_003 if size > 2 else 7) as shop:
+        serials: list[int] = []
+        while page := shop.bill.batches.pins("B", after=max(serials, default=0), limit=size):
+            assert len(page) <= size
+            serials += [pin.serial for pin in page]
+        assert serials == list(range(1, len(serials) + 1))
+        assert len(serials) == (1_003 if size > 2 else 7)
+
+
+def test_pins_of_one_status_are_found_wherever_they_are(kind: str, tmp_path: Path):
+    terms = {"expires_days_after_first_use": 0}
+    with open_shop(kind, tmp_path, quantity=1_003, batch=terms) as shop:
+        for serial in (2, 700, 1_003):
+            shop.bill.settle(shop.grant(serial=serial).handle, talk_ms=60_000)
+        shop.edit("B/9", blocked=True)
+        shop.edit("B/10", voided=True)
+        find = shop.bill.batches.pins
+        for status in ("active", Status.ACTIVE):
+            assert [pin.serial for pin in find("B", status=status)] == [2, 700, 1_003]
+        assert [pin.serial for pin in find("B", status="active", after=2, limit=1)] == [700]
+        assert [pin.serial for pin in find("B", status="blocked")] == [9]
+        assert [pin.serial for pin in find("B", status="void")] == [10]
+        assert len(find("B", status="generated", limit=10_000)) == 998
+        assert find("B", status="expired") == []
+        tomorrow = START + timedelta(days=1)
+        expired = find("B", status="expired", at=tomorrow)
+        assert [pin.serial for pin in expired] == [2, 700, 1_003]
+        assert {pin.balance_units for pin in expired} == {0}
+        assert find("B", status="sold") == []
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("status", {"status": "lost"}),
+        ("status", {"status": "ACTIVE"}),
+        ("limit", {"limit": 0}),
+        ("limit", {"limit": 10_001}),
+        ("limit", {"limit": True}),
+        ("after", {"after": -1}),
+        ("after", {"after": 2**63}),
+        ("after", {"after": None}),
+    ],
+)
+def test_a_page_that_cannot_be_given_is_refused_by_name(
+    shop: Shop, field: str, arguments: dict[str, Any]
+):
+    with pytest.raises(InvalidInput) as refused:
+        shop.bill.batches.pins("B", **arguments)
+    assert refused.value.field == field
+
+
+# -- revealing ----------------------------------------------------------------------------------
+
+
+def test_who_reveals_a_pin_and_why_is_kept(shop: Shop):
+    shop.clock.tick(hours=1)
+    pin = shop.bill.batches.reveal("B/2", actor="ann", reason="lost slip, ticket 7")
+    assert pin == shop.pin(2)
+    ((_, row),) = shop.bill.storage.audit_log()
+    assert (row.actor, row.action, row.subject) == ("ann", "reveal-pin", "B/2")
+    assert json.loads(row.detail) == {"reason": "lost slip, ticket 7"}
+    assert row.at == to_micros(shop.clock.now)
+    assert pin.encode() not in row.detail
+
+
+@pytest.mark.parametrize(
+    ("fields", "given"),
+    [
+        (("actor", "reason"), {"actor": "", "reason": ""}),
+        (("actor",), {"actor": "  ", "reason": "r"}),
+        (("reason",), {"actor": "a", "reason": "\t"}),
+        (("reason",), {"actor": "a", "reason": None}),
+    ],
+)
+def test_a_pin_is_shown_to_nobody_without_a_name_and_a_reason(
+    shop: Shop, fields: tuple[str, ...], given: dict[str, Any]
+):
+    before = rows(shop.bill.storage)
+    with pytest.raises(MissingFields) as refused:
+        shop.bill.batches.reveal("B/1", **given)
+    assert refused.value.fields == fields
+    with pytest.raises(MissingFields):
+        shop.bill.batches.export("B", shop.folder / "x.csv", with_pins=True, **given)
+    assert rows(shop.bill.storage) == before
+    assert not (shop.folder / "x.csv").exists()
+
+
+def test_a_keyring_for_looking_up_can_show_no_pin(shop: Shop):
+    host = cardbill.Engine(shop.bill.storage, Keyring(lookup=shop.keyring.lookup), clock=shop.clock)
+    assert host.authenticate(pin=shop.pin()).authenticated
+    with pytest.raises(KeyMissing):
+        host.batches.reveal("B/1", actor="a", reason="r")
+    with pytest.raises(KeyMissing):
+        host.batches.export("B", shop.folder / "x.csv", with_pins=True, actor="a", reason="r")
+    assert not (shop.folder / "x.csv").exists()
+    assert host.batches.export("B", shop.folder / "x.csv") == 3
+
+
+def test_revealing_the_pin_of_no_card_leaves_no_entry(shop: Shop):
+    with pytest.raises(UnknownName):
+        shop.bill.batches.reveal("B/4", actor="a", reason="r")
+    assert shop.bill.storage.audit_log() == []
+
+
+# -- exporting ----------------------------------------------------------------------------------
+
+
+def read_back(content: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content, newline="")))
+
+
+def test_an_export_has_every_column_and_no_pin(kind: str, tmp_path: Path):
+    terms = {
+        "effective_date": date(2025, 1, 1),
+        "expiration_date": date(2026, 12, 31),
+        "expires_days_after_first_use": 30,
+    }
+    with open_shop(kind, tmp_path, batch=terms, face=Money("5.50", USD)) as shop:
+        shop.bill.settle(shop.grant(serial=2).handle, talk_ms=60_000)
+        shop.edit("B/3", blocked=True)
+        path = tmp_path / "out.csv"
+        assert shop.bill.batches.export("B", path) == 3
+        content = path.read_bytes().decode("utf-8")
+        assert content.endswith("\r\n")
+        assert content.splitlines()[0] == (
+            "number,serial,status,value,currency,effective_date,expiration_date,"
+            "activation_date,expiration_period"
+        )
+        assert tuple(content.splitlines()[0].split(",")) == EXPORT_COLUMNS
+        one, two, three = read_back(content)
+        assert one == {
+            "number": MASK,
+            "serial": "1",
+            "status": "generated",
+            "value": "5.50",
+            "currency": "USD",
+            "effective_date": "2025-01-01",
+            "expiration_date": "2026-12-31",
+            "activation_date": "",
+            "expiration_period": "30",
+        }
+        assert two["activation_date"] == "2025-03-03T12:00:00+00:00"
+        assert (two["status"], three["status"]) == ("active", "blocked")
+        assert two["value"] == "5.50"  # what it was sold as
+        assert shop.bill.storage.audit_log() == []
+
+
+def test_what_is_exported_with_pins_reads_back_the_same(kind: str, tmp_path: Path):
+    with open_shop(kind, tmp_path, quantity=1_003, numbers=[1, 20, 300]) as shop:
+        path = tmp_path / "out.csv"
+        count = shop.bill.batches.export("B", path, with_pins=True, actor="a", reason="print")
+        cells = read_back(path.read_bytes().decode("utf-8"))
+        assert count == len(cells) == 1_003
+        assert [int(row["serial"]) for row in cells] == list(range(1, 1_004))
+        assert [row["number"] for row in cells] == [shop.pin(s) for s in range(1, 1_004)]
+        assert cells[0]["number"] == "000000000001"
+        for row in (cells[0], cells[1_002]):
+            caller = shop.bill.authenticate(pin=row["number"])
+            assert isinstance(caller, cardbill.Caller)
+            assert caller.card_id == f"B/{row['serial']}"
+            assert Money(row["value"], row["currency"]) == caller.balance
+
+
+def test_an_export_of_pins_is_on_record_before_and_after(shop: Shop):
+    out = io.StringIO(newline="")
+    shop.bill.batches.export("B", out, with_pins=True, actor="ann", reason="to the printer")
+    begun, ended = (row for _, row in shop.bill.storage.audit_log())
+    assert (begun.actor, begun.action, begun.subject) == ("ann", "export-pins-begun", "B")
+    assert json.loads(begun.detail) == {"reason": "to the printer"}
+    assert (ended.actor, ended.action, ended.subject) == ("ann", "export-pins", "B")
+    assert json.loads(ended.detail) == {
+        "reason": "to the printer",
+        "count": 3,
+        "sha256": hashlib.sha256(out.getvalue().encode()).hexdigest(),
+    }
+    for pin in (shop.pin(1), shop.pin(3)):
+        assert pin.encode() not in begun.detail + ended.detail
+
+
+def test_the_digest_on_record_is_that_of_the_file(shop: Shop):
+    path = shop.folder / "out.csv"
+    shop.bill.batches.export("B", path, with_pins=True, actor="ann", reason="r")
+    row = shop.bill.storage.audit_log()[-1][1]
+    assert json.loads(row.detail)["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_only_the_owner_may_read_an_export(shop: Shop):
+    path = shop.folder / "out.csv"
+    path.write_text("old")
+    path.chmod(0o644)
+    before = os.umask(0)
+    try:
+        shop.bill.batches.export("B", path, with_pins=True, actor="a", reason="r")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text(encoding="utf-8") != "old"
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("cards.db"))
+
+
+def test_an_export_that_fails_midway_leaves_the_old_file(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with open_shop(kind, tmp_path, quantity=1_003) as shop:
+        path = tmp_path / "out.csv"
+        path.write_text("old")
+        storage, find = shop.bill.storage, shop.bill.storage.find_cards
+        pages = 0
+
+        def failing(*place: Any, **more: Any) -> Any:
+            nonlocal pages
+            pages += 1
+            if pages == 2:
+                assert listing(tmp_path) != ["out.csv"]  # the draft is there
+                assert path.read_text() == "old"
+                raise KeyboardInterrupt
+            return find(*place, **more)
+
+        monkeypatch.setattr(storage, "find_cards", failing)
+        with pytest.raises(KeyboardInterrupt):
+            shop.bill.batches.export("B", path, with_pins=True, actor="a", reason="r")
+        assert pages == 2
+        assert path.read_text() == "old"
+        assert listing(tmp_path) == ["out.csv"]
+        # That it was begun is on record, and that it was not ended.
+        assert [row.action for _, row in storage.audit_log()] == ["export-pins-begun"]
+        assert shop.bill.batches.export("B", path) == 1_003
+
+
+def test_an_altered_sealed_pin_stops_the_export(tmp_path: Path):
+    import sqlite3
+
+    with open_shop("sqlite", tmp_path) as shop:
+        connection = sqlite3.connect(tmp_path / "cards.db")
+        (moved,) = connection.execute("SELECT sealed FROM credential WHERE card='B/1'").fetchone()
+        connection.execute("UPDATE credential SET sealed = ? WHERE card = 'B/2'", (moved,))
+        connection.commit()
+        connection.close()
+        path = tmp_path / "out.csv"
+        with pytest.raises(WrongKey, match="'B/2'"):
+            shop.bill.batches.export("B", path, with_pins=True, actor="a", reason="r")
+        assert not path.exists()
+        with pytest.raises(WrongKey):
+            shop.bill.batches.reveal("B/2", actor="a", reason="r")
+        assert shop.bill.batches.export("B", path) == 3
+
+
+def test_a_draft_that_a_crash_left_behind_is_no_obstacle(shop: Shop):
+    path = shop.folder / "out.csv"
+    (shop.folder / f".out.csv.{os.getpid()}.part").write_text("half")
+    assert shop.bill.batches.export("B", path) == 3
+    assert len(read_back(path.read_text(encoding="utf-8"))) == 3
+
+
+def test_two_exports_to_one_path_at_once_both_end_whole(kind: str, tmp_path: Path):
+    """Each is whole by itself; the later one stands."""
+    with open_shop(kind, tmp_path, quantity=600) as shop:
+        path = tmp_path / "out.csv"
+        meet = threading.Barrier(2)
+        storage, find = shop.bill.storage, shop.bill.storage.find_cards
+        waited = threading.local()
+
+        def slow(*place: Any, **more: Any) -> Any:
+            if not getattr(waited, "done", False):  # both have their draft open now
+                waited.done = True
+                meet.wait(timeout=20)
+            return find(*place, **more)
+
+        storage.find_cards = slow  # type: ignore[method-assign]
+        results: list[Any] = []
+
+        def export() -> None:
+            try:
+                results.append(shop.bill.batches.export("B", path))
+            except BaseException as error:  # noqa: BLE001  # shown by the assertion below
+                meet.abort()
+                results.append(error)
+
+        threads = [threading.Thread(target=export) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        storage.find_cards = find  # type: ignore[method-assign]
+        assert results == [600, 600]
+        assert len(read_back(path.read_text(encoding="utf-8"))) == 600
+        assert listing(tmp_path) == ["out.csv"]
+
+
+@pytest.mark.parametrize("text", ["=1+1|cmd", "+4412345", "-1234567", "@SUM(A1)", "'=1234"])
+def test_no_spreadsheet_takes_a_pin_for_a_formula(shop: Shop, text: str):
+    """PINs of another system may be any visible text; they are exported as text."""
+    more(shop, quantity=1)
+    shop.bill.batches.upload_pins("C", io.StringIO(f'PIN\n"{text}"\n'))
+    out = io.StringIO(newline="")
+    shop.bill.batches.export("C", out, with_pins=True, actor="a", reason="r")
+    (row,) = read_back(out.getvalue())
+    assert row["number"][0] not in "=+-@\t\r"
+    assert row["number"].removeprefix("'") == text.removeprefix("'")
+    assert shop.pin(1, "C") == shop.bill.batches.reveal("C/1", actor="a", reason="r") == text
+
+
+def test_a_batch_without_pins_exports_its_header(shop: Shop):
+    more(shop)
+    out = io.StringIO(newline="")
+    assert shop.bill.batches.export("C", out) == 0
+    assert out.getvalue().splitlines() == [",".join(EXPORT_COLUMNS)]
+
+
+def test_a_folder_that_is_not_there_is_an_error_of_the_system(shop: Shop):
+    with pytest.raises(FileNotFoundError):
+        shop.bill.batches.export("B", shop.folder / "no" / "out.csv")

@@ -1,0 +1,866 @@
+"""The SQLite store keeps the contract, whatever its file, its processes and its disk do to it."""
+
+import ctypes
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cardbill.errors import (
+    InvalidInput,
+    SchemaTooNew,
+    StorageClosed,
+    StorageError,
+    StorageUnavailable,
+)
+from cardbill.storage.contract import AuditRow, Step, SuspenseRow
+from cardbill.storage.sqlite import SQLiteStorage
+from cardbill.storage.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION
+from cardbill.testing.conformance import StorageContract
+from cardbill.testing.conformance.rows import (
+    BATCH,
+    CARD,
+    add,
+    card_row,
+    change,
+    deposit,
+    entry_row,
+    kept,
+    new_card,
+    record_row,
+    throw,
+    together,
+)
+from tests.source_tree import ROOT
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+
+class TestSQLiteStorage(StorageContract):
+    @pytest.fixture
+    def open_store(self, tmp_path):
+        return lambda: SQLiteStorage(tmp_path / "cards.db")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cards.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SQLiteStorage]:
+    """A store with one card."""
+    with closing(SQLiteStorage(path)) as store:
+        add(store, new_card())
+        yield store
+
+
+class Watched(sqlite3.Connection):
+    """A connection that asks before and after each statement; who is asked may raise."""
+
+    before: Callable[[str], object] | None = None
+    after: Callable[[str], object] | None = None
+
+    def execute(self, sql, *values):
+        return self._asking(super().execute, sql, *values)
+
+    def executemany(self, sql, *values):
+        return self._asking(super().executemany, sql, *values)
+
+    def _asking(self, run, sql, *values):
+        if Watched.before is not None:
+            Watched.before(sql)
+        answer = run(sql, *values)
+        if Watched.after is not None:
+            Watched.after(sql)
+        return answer
+
+
+@pytest.fixture
+def watched(monkeypatch) -> type[Watched]:
+    """The class of all connections made from now on; set `before` and `after` on it."""
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Watched))
+    monkeypatch.setattr(Watched, "before", None)
+    monkeypatch.setattr(Watched, "after", None)
+    return Watched
+
+
+def pragma(store: SQLiteStorage, name: str):
+    with store._connections.lend() as connection:
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def by_hand(path: Path, *statements: str) -> None:
+    """Run statements on the file as somebody with the sqlite3 shell would."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def folder(path: Path) -> dict[str, bytes]:
+    """Every file beside the database, with its content."""
+    return {each.name: each.read_bytes() for each in path.parent.iterdir()}
+
+
+# -- the file -----------------------------------------------------------------------------
+
+
+def test_commits_reach_the_disk_unless_normal_is_chosen(path):
+    with closing(SQLiteStorage(path)) as store:
+        assert (pragma(store, "journal_mode"), pragma(store, "synchronous")) == ("wal", 2)
+    for name in ("NORMAL", "normal"):
+        with closing(SQLiteStorage(path, synchronous=name)) as store:
+            assert (pragma(store, "journal_mode"), pragma(store, "synchronous")) == ("wal", 1)
+    assert list(folder(path)) == ["cards.db"]
+
+
+def test_synchronous_off_is_refused(path):
+    with pytest.raises(InvalidInput, match="synchronous"):
+        SQLiteStorage(path, synchronous="OFF")
+    assert folder(path) == {}
+
+
+def test_every_connection_is_synchronous(store):
+    held = threading.Barrier(3)
+
+    def look():
+        with store._connections.lend() as connection:
+            held.wait()
+            return connection.execute("PRAGMA synchronous").fetchone()
+
+    assert together(look, look, look) == [(2,), (2,), (2,)]
+
+
+def test_an_empty_file_becomes_a_store(path):
+    path.touch()
+    with closing(SQLiteStorage(path)) as store:
+        add(store, new_card())
+
+
+def test_a_newer_schema_is_refused_and_left_alone(path):
+    SQLiteStorage(path).close()
+    by_hand(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    before = folder(path)["cards.db"]
+    with pytest.raises(SchemaTooNew, match=rf"cards\.db has schema {SCHEMA_VERSION + 1}"):
+        SQLiteStorage(path)
+    assert folder(path)["cards.db"] == before
+
+
+def test_the_database_of_another_application_is_refused_and_left_alone(path):
+    by_hand(path, "CREATE TABLE card (name TEXT)", "PRAGMA application_id = 7")
+    before = folder(path)
+    with pytest.raises(StorageError, match="another application"):
+        SQLiteStorage(path)
+    assert folder(path) == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"hello", b"%PDF-1.7\n" * 1_000, b"SQLite format 3\0" + bytes(5_000)],
+    ids=["short", "long", "header only"],
+)
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path, content):
+    path.write_bytes(content)
+    with pytest.raises(StorageError) as caught:
+        SQLiteStorage(path)
+    assert not isinstance(caught.value, StorageUnavailable)  # trying again would not help
+    assert folder(path) == {"cards.db": content}
+
+
+def test_a_refused_file_is_let_go_at_once(path):
+    SQLiteStorage(path).close()
+    by_hand(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(SchemaTooNew):
+        SQLiteStorage(path)
+    assert list(folder(path)) == ["cards.db"]  # an open connection would keep cards.db-wal
+
+
+@pytest.mark.parametrize("place", ["no such folder/cards.db", "."], ids=["missing", "a folder"])
+def test_a_path_that_cannot_be_opened_is_unavailable(tmp_path, place):
+    with pytest.raises(StorageUnavailable, match="nothing was done"):
+        SQLiteStorage(tmp_path / place)
+
+
+def test_a_file_that_must_be_there_is_not_made(path):
+    with pytest.raises(StorageUnavailable):
+        SQLiteStorage(path, create=False)
+    assert folder(path) == {}
+    path.touch()
+    with pytest.raises(StorageError, match="no tables") as caught:
+        SQLiteStorage(path, create=False)
+    assert not isinstance(caught.value, StorageUnavailable)
+    assert folder(path) == {"cards.db": b""}
+    SQLiteStorage(path).close()
+    SQLiteStorage(path, create=False).close()
+
+
+def test_a_file_that_was_taken_away_is_not_made_anew(store, path):
+    with store._connections.lend():  # so that the next has to open the file again
+        path.unlink()
+        with pytest.raises(StorageUnavailable):
+            store.count_cards()
+    assert not path.exists()  # an empty one would be opened as a new business
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with closing(SQLiteStorage("cards.db")) as store:
+        add(store, new_card())
+        monkeypatch.chdir("elsewhere")  # as a daemon does
+        with store._connections.lend():  # the next has to be a new one
+            assert store.count_cards() == 1
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", range(1, 12))
+def test_two_may_make_the_file_at_the_same_moment(path, watched, moment):
+    """One is before its first, second, ... statement when the other comes."""
+    other = threading.Thread(target=lambda: SQLiteStorage(path).close())
+    statements = 0
+
+    def another_comes(_):
+        nonlocal statements
+        if threading.current_thread() is not other:
+            statements += 1
+            if statements == moment:
+                other.start()
+                other.join(0.2)  # no longer: it may have to wait for the first
+
+    watched.before = another_comes
+    with closing(SQLiteStorage(path)) as store:
+        other.join()
+        add(store, new_card())
+
+
+def test_making_the_file_waits_for_whoever_is_at_it(path):
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(0.2, other.execute, ["ROLLBACK"])
+        timer.start()
+        with closing(SQLiteStorage(path)) as store:
+            add(store, new_card())
+        timer.join()
+
+
+def test_many_may_make_the_file_at_once(tmp_path):
+    for number in range(10):
+        path = tmp_path / f"{number}.db"
+        for store in together(*[partial(SQLiteStorage, path)] * 8):
+            store.close()
+
+
+# -- what the tables refuse, and how they are searched --------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE card SET held = balance + 1",
+        "UPDATE card SET balance = held - 1",
+        "UPDATE card SET balance = -1, held = -1",
+        "UPDATE card SET held = -1",
+        "UPDATE card SET balance = 'plenty'",
+        "UPDATE card SET balance = 1e300",
+        "UPDATE card SET balance = NULL",
+        "UPDATE card SET blocked = 2",
+        "UPDATE card SET state = zeroblob(65537)",
+        "UPDATE entry SET balance_after = -1",
+        "UPDATE entry SET amount = 0.5",
+        "INSERT INTO entry SELECT * FROM entry",
+        "INSERT INTO record SELECT * FROM record",
+        "INSERT INTO card SELECT 'other', 1, 1, batch, serial, 0, 0, 1, 1, 0, 1, '' FROM card",
+        "INSERT INTO credential SELECT kind, token, 'SUMMER/2', sealed FROM credential",
+    ],
+)
+def test_the_tables_refuse_what_must_never_be(store, path, statement):
+    store.transact(CARD, change(entry_row(), record_row(), held=400))
+    before = kept(store)
+    with pytest.raises(sqlite3.IntegrityError):
+        by_hand(path, statement)
+    assert kept(store) == before
+
+
+def test_nothing_hot_reads_a_whole_table(store):
+    store.publish("plan", "basic", b"", expected=0)
+    said: list[str] = []
+    with store._connections.lend() as connection:  # the only one: all that follows goes through it
+        connection.set_trace_callback(said.append)
+    store.transact(CARD, change(entry_row(), record_row()), key="call:1")
+    store.add_cards("job", [new_card(2)])
+    store.resolve("pin", [b"x", b"y"])
+    store.credentials([CARD], "pin")
+    store.find_cards(BATCH, after=1)
+    store.count_cards(batch=BATCH)
+    store.due(5)
+    store.due(5, after=(3, CARD))
+    store.entries(CARD, after=3)
+    store.records(after=(CARD, "call:1"))
+    store.records(card=CARD, after=(CARD, "call:1"))
+    store.records(batch=BATCH, after=(CARD, "call:1"))
+    store.calls_by_id("1")
+    store.suspend(SuspenseRow("key", 1, "", "", b""))
+    store.suspended(after="key")
+    store.content("plan", "basic", 1)
+    store.audit_log(after=1)
+    with store._connections.lend() as connection:
+        connection.set_trace_callback(None)
+        asked = [sql for sql in said if sql.startswith(("SELECT", "UPDATE", "INSERT"))]
+        plans = {
+            sql: [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+            for sql in asked
+        }
+    assert len(asked) >= 24
+    for sql, steps in plans.items():
+        slow = [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step]
+        assert [step for step in slow if step != "SCAN catalogue_revision"] == [], sql
+
+
+# -- errors -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [sqlite3.OperationalError, sqlite3.IntegrityError, OverflowError])
+def test_an_error_of_the_callers_own_is_not_taken_for_ours(store, kind):
+    error = kind("mine")
+    error.__cause__ = cause = ValueError("why")
+    add(store, new_card(2))
+    taken = new_card(3, token=b"SUMMER/2")
+    for attempt in (
+        lambda: store.transact(CARD, partial(throw, error)),
+        lambda: store.add_cards("job", map(throw, [error])),
+        lambda: store.add_cards("job", [taken], redraw=partial(throw, error)),
+        lambda: store.add_cards("job", [], approve=partial(throw, error)),
+    ):
+        with pytest.raises(kind) as caught:
+            attempt()
+        assert caught.value is error
+        assert caught.value.__cause__ is cause
+    assert kept(store) == (card_row(), [], [])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [AuditRow(2**63, "", "", "", b""), AuditRow(1, "lone \ud800", "", "", b"")],
+    ids=["integer beyond 64 bits", "half a character"],
+)
+def test_what_sqlite_cannot_hold_is_refused_by_a_storage_error(store, row):
+    with pytest.raises(StorageError):
+        store.append_audit(row)
+    assert store.audit_log() == []
+
+
+def test_the_disk_may_fail_at_every_statement(path, watched):
+    """Nothing is done, or at COMMIT it may have been; it says so, and goes on afterwards."""
+
+    def broken(sql):
+        statements.append(sql)
+        if len(statements) == failing:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with closing(SQLiteStorage(path)) as store:
+        add(store, new_card())
+        for work in (
+            lambda: store.transact(CARD, change(entry_row(), record_row()), key="call:1"),
+            lambda: store.add_cards("job", [new_card(2), new_card(3)]),
+            lambda: store.publish("plan", "basic", b"", expected=0),
+            lambda: store.suspend(SuspenseRow("key", 1, "", "", b"")),
+            lambda: store.append_audit(AuditRow(1, "", "", "", b"")),
+        ):
+            before = everything(store)
+            failing, statements = 1, list[str]()
+            while error := attempt(work, broken):
+                assert error.outcome_unknown == (statements[failing - 1] == "COMMIT")
+                assert isinstance(error.__cause__, sqlite3.OperationalError)
+                assert everything(store) == before
+                failing, statements = failing + 1, []
+            assert statements[-1] == "COMMIT"
+            assert everything(store) != before
+
+
+def attempt(
+    work: Callable[[], object], before: Callable[[str], object]
+) -> StorageUnavailable | None:
+    Watched.before = before
+    try:
+        work()
+    except StorageUnavailable as error:
+        return error
+    finally:
+        Watched.before = None
+    return None
+
+
+def everything(store: SQLiteStorage):
+    logs = store.catalogue(), store.suspended(), store.audit_log()
+    return kept(store), store.find_cards(BATCH), logs
+
+
+def test_a_commit_whose_answer_is_lost_may_have_been_done(path, watched):
+    def lost(sql):
+        if sql == "COMMIT":
+            watched.after = None
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with closing(SQLiteStorage(path)) as store:
+        add(store, new_card())
+        watched.after = lost
+        with pytest.raises(StorageUnavailable, match="not known") as caught:
+            store.transact(CARD, deposit)
+        assert caught.value.outcome_unknown
+        assert store.view(CARD).card.balance == 1_001
+        assert store.transact(CARD, deposit) == 1_002
+
+
+def test_a_commit_that_found_the_file_busy_was_not_done(path, watched):
+    def busy(sql):
+        if sql == "COMMIT":
+            watched.before = None
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+
+    with closing(SQLiteStorage(path)) as store:
+        add(store, new_card())
+        watched.before = busy
+        with pytest.raises(StorageUnavailable, match="nothing was done"):
+            store.transact(CARD, deposit)
+        assert store.transact(CARD, deposit) == 1_001
+
+
+def test_a_connection_that_could_not_roll_back_is_not_used_again(path, watched):
+    def broken(sql):
+        if sql in {"COMMIT", "ROLLBACK"}:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with closing(SQLiteStorage(path)) as store:
+        add(store, new_card())
+        watched.before = broken
+        with pytest.raises(StorageUnavailable):
+            store.transact(CARD, deposit)
+        watched.before = None
+        assert store.view(CARD).card.balance == 1_000  # what was never committed is not seen
+        assert store.transact(CARD, deposit) == 1_001
+
+
+def test_a_view_is_of_one_moment(path, watched):
+    with closing(SQLiteStorage(path)) as writer, closing(SQLiteStorage(path)) as reader:
+        add(writer, new_card())
+        writer.transact(CARD, deposit)
+
+        def meanwhile(sql):
+            watched.before = None
+            writer.transact(CARD, deposit)
+            watched.before = meanwhile
+
+        watched.before = meanwhile
+        view = reader.view(CARD, "count")
+        watched.before = None
+        assert view.record is not None
+        assert view.record.seconds == view.card.version > 2
+
+
+def test_a_full_disk_refuses_and_later_goes_on(store):
+    pages = pragma(store, "page_count")
+    assert pragma(store, f"max_page_count = {pages + 4}") == pages + 4
+    before = everything(store)
+    large = [new_card(serial, state=bytes(60_000)) for serial in range(2, 40)]
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match="full"):
+            store.add_cards("job", large)
+        with pytest.raises(StorageUnavailable, match="full"):
+            store.publish("deck", "retail", bytes(1_000_000), expected=0)
+        assert everything(store) == before
+    assert store.transact(CARD, deposit) == 1_001
+    pragma(store, "max_page_count = 1000000")
+    assert store.add_cards("job", large) == 38
+    assert pragma(store, "integrity_check") == "ok"
+
+
+# -- other writers ------------------------------------------------------------------------
+
+
+def program(work: Callable[..., None], *arguments: object) -> subprocess.Popen[str]:
+    """Run a function of this file in a new process, by its name."""
+    code = f"import sys; from tests.test_sqlite import {work.__name__} as work; work(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe)
+
+
+def hold_the_lock(path: str) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    print("held", flush=True)
+    input()
+    connection.execute("ROLLBACK")
+
+
+@contextmanager
+def lock_held_elsewhere(path: Path) -> Iterator[Callable[[], object]]:
+    """Another process is in the midst of writing, until what this gives is called."""
+    with program(hold_the_lock, path) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        yield partial(other.communicate, "let go\n")
+        other.kill()
+
+
+def test_a_writer_waits_for_another_process(store, path):
+    with lock_held_elsewhere(path) as let_go:
+        timer = threading.Timer(0.3, let_go)
+        timer.start()
+        begun = time.monotonic()
+        assert store.transact(CARD, deposit) == 1_001
+        assert time.monotonic() - begun > 0.25
+        timer.join()
+
+
+def test_a_writer_that_waited_in_vain_has_done_nothing(store, path):
+    with closing(SQLiteStorage(path, timeout=1)) as impatient, lock_held_elsewhere(path) as let_go:
+        begun = time.monotonic()
+        with pytest.raises(StorageUnavailable) as caught:
+            impatient.transact(CARD, deposit)
+        assert not caught.value.outcome_unknown
+        assert 0.9 < time.monotonic() - begun < 10
+        assert kept(impatient) == (card_row(), [], [])  # who only reads does not wait
+        let_go()
+        assert impatient.transact(CARD, deposit) == 1_001
+
+
+def test_every_writing_method_says_that_the_store_is_busy(store, path):
+    with closing(SQLiteStorage(path, timeout=0)) as impatient, lock_held_elsewhere(path):
+        for write in (
+            lambda: impatient.transact(CARD, deposit),
+            lambda: impatient.add_cards("job", [new_card(2)]),
+            lambda: impatient.publish("plan", "basic", b"", expected=0),
+            lambda: impatient.suspend(SuspenseRow("key", 1, "", "", b"")),
+            lambda: impatient.append_audit(AuditRow(1, "", "", "", b"")),
+        ):
+            with pytest.raises(StorageUnavailable, match="nothing was done"):
+                write()
+
+
+def test_a_writer_waits_for_another_thread_no_longer_than_it_may(path):
+    entered, leave = threading.Event(), threading.Event()
+
+    def slowly(view):
+        entered.set()
+        leave.wait()
+        return deposit(view)
+
+    with closing(SQLiteStorage(path, timeout=0)) as store:
+        add(store, new_card())
+        thread = threading.Thread(target=store.transact, args=(CARD, slowly))
+        thread.start()
+        entered.wait()
+        with pytest.raises(StorageUnavailable, match="nothing was done"):
+            store.transact(CARD, deposit)
+        leave.set()
+        thread.join()
+        assert store.view(CARD).card.balance == 1_001
+
+
+def deposit_often(path: str, times: str) -> None:
+    with closing(SQLiteStorage(path)) as store:
+        for _ in range(int(times)):
+            store.transact(CARD, deposit)
+
+
+def test_processes_lose_no_step(store, path):
+    others = [program(deposit_often, path, 50) for _ in range(4)]
+    for _ in range(50):
+        store.transact(CARD, deposit)
+    for other in others:
+        other.communicate()
+        assert other.returncode == 0
+    card, entries, records = kept(store)
+    assert (card.version, card.balance, records[0].seconds) == (251, 1_250, 251)
+    assert [row.balance_after for row in entries] == list(range(1_001, 1_251))
+    assert pragma(store, "integrity_check") == "ok"
+
+
+# -- kill -9 ------------------------------------------------------------------------------
+
+
+def write_until_killed(path: str, serial: str, said: int) -> None:
+    """Deposit to one card, add three more and publish, again and again; say what is done."""
+    store = SQLiteStorage(path)
+    for _ in range(1_000_000):
+        version = store.transact(f"{BATCH}/{serial}", deposit) - 999
+        os.write(said, f"version {serial} {version}\n".encode())
+        job = f"{serial}-{version}"
+        store.add_cards(job, [new_card(each, job) for each in (1, 2, 3)])
+        os.write(said, f"job {job} 3\n".encode())
+        store.publish("plan", job, bytes(20_000), expected=0)
+        os.write(said, f"plan {job} 1\n".encode())
+
+
+def write_in_children(path: str, said: str) -> None:
+    """Fork a writer for each line of input, which names its card; answer with its process id."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead need no burial
+    file = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            write_until_killed(path, line.strip(), file)
+        print(child, flush=True)
+
+
+def kill(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        while True:
+            os.kill(process, 0)
+            time.sleep(0.001)
+
+
+@needs_fork
+@pytest.mark.parametrize("waves", [5, pytest.param(500, marks=pytest.mark.soak)])
+def test_what_was_acknowledged_survives_kill_9(path, waves):
+    """Four write at once; each is killed at a moment of its own, the others carry on."""
+    chance = random.Random(4)
+    said = path.with_name("said")
+    said.touch()
+    with closing(SQLiteStorage(path)) as store:
+        add(store, *map(new_card, (1, 2, 3, 4)))
+    with program(write_in_children, path, said) as mother:
+        assert mother.stdin is not None
+        assert mother.stdout is not None
+        for _ in range(waves):
+            before = said.stat().st_size
+            mother.stdin.write("1\n2\n3\n4\n")
+            mother.stdin.flush()
+            writers = [int(mother.stdout.readline()) for _ in range(4)]
+            while said.stat().st_size == before:
+                time.sleep(0.001)
+            for writer in writers:
+                time.sleep(chance.random() * 0.04)
+                kill(writer)
+            check_what_was_said(path, said.read_text())
+        mother.stdin.close()
+
+
+def check_what_was_said(path: Path, said: str) -> None:
+    with closing(SQLiteStorage(path)) as store:
+        assert pragma(store, "integrity_check") == "ok"
+        cards = {card.serial: card for card in store.find_cards(BATCH)}
+        for card in cards.values():
+            _, entries, records = kept(store, card.id)
+            last = store.entries(card.id, after=card.version - 2)
+            assert card.balance == card.version + 999
+            assert [row.balance_after for row in last] == [card.balance] * (card.version > 1)
+            assert [row.seq for row in entries] == list(range(1, min(card.version, 501)))
+            assert [row.seconds for row in records] == [card.version] * (card.version > 1)
+        revision, heads = store.catalogue()
+        assert {head.version for head in heads} <= {1}
+        assert revision == len(heads)
+        assert store.count_cards() % 3 == 1  # four, and three in each job
+        plans = {head.name for head in heads}
+        for what, name, number in map(str.split, said.splitlines()):
+            if what == "version":
+                assert cards[int(name)].version >= int(number)
+            elif what == "job":
+                assert store.count_cards(batch=name) == 3
+            else:
+                assert name in plans
+
+
+# -- fork ---------------------------------------------------------------------------------
+
+
+def fork_then_both_write(path: str) -> None:
+    store = SQLiteStorage(path)
+    store.view(CARD)
+    child = os.fork()
+    for _ in range(30):
+        store.transact(CARD, deposit)
+    finish(child, store)
+
+
+def fork_then_the_parent_closes(path: str) -> None:
+    """As a daemon does: the parent goes, the child stays."""
+    store = SQLiteStorage(path)
+    store.view(CARD)
+    (asked, ask), (told, tell) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(tell)
+        store.transact(CARD, deposit)
+        os.write(ask, b"close now")
+        os.read(told, 1)
+        for _ in range(5):
+            store.transact(CARD, deposit)
+    else:
+        os.close(ask)
+        os.read(asked, 1)
+        store.close()
+        os.write(tell, b"closed")
+    finish(child, store)
+
+
+def fork_while_another_thread_writes(path: str) -> None:
+    store = SQLiteStorage(path, timeout=10)
+    entered = threading.Event()
+
+    def slowly(view):
+        entered.set()
+        time.sleep(0.3)
+        return deposit(view)
+
+    thread = threading.Thread(target=store.transact, args=(CARD, slowly))
+    thread.start()
+    entered.wait()
+    child = os.fork()
+    store.transact(CARD, deposit)
+    if child:
+        thread.join()
+    finish(child, store)
+
+
+def finish(child: int, store: SQLiteStorage) -> None:
+    """End the child, and then the parent, which fails if the child did."""
+    store.close()
+    if child == 0:
+        os._exit(0)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    ("story", "deposits"),
+    [
+        (fork_then_both_write, 60),
+        (fork_then_the_parent_closes, 6),
+        (fork_while_another_thread_writes, 3),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_store_works_on_in_a_forked_process(store, path, story, deposits):
+    store.close()
+    process = program(story, path)
+    process.communicate()
+    assert process.returncode == 0
+    with closing(SQLiteStorage(path)) as again:
+        card, entries, _ = kept(again)
+        assert (card.balance, len(entries)) == (1_000 + deposits, deposits)
+        assert pragma(again, "integrity_check") == "ok"
+
+
+def fork_unseen(path: str) -> None:
+    """A host written in C forks, which Python is not told; say what the child was promised."""
+    store = SQLiteStorage(path)
+    store.view(CARD)
+    (asked, ask), (told, tell) = os.pipe(), os.pipe()
+    child = ctypes.CDLL(None).fork()
+    if child == 0:
+        done = 0
+        os.close(tell)
+        with suppress(StorageError):
+            store.transact(CARD, deposit)
+            done += 1
+        os.write(ask, b"close now")
+        os.read(told, 1)
+        with suppress(StorageError):
+            for _ in range(5):
+                store.transact(CARD, deposit)
+                done += 1
+        os._exit(done)
+    os.close(ask)
+    os.read(asked, 1)
+    store.close()
+    os.write(tell, b"closed")
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+@needs_fork
+def test_a_fork_that_python_is_not_told_loses_nothing_that_was_acknowledged(store, path):
+    """The child may refuse to work; it may not say that it did what will be lost."""
+    store.close()
+    said, _ = program(fork_unseen, path).communicate()
+    with closing(SQLiteStorage(path)) as again:
+        assert again.view(CARD).card.balance == 1_000 + int(said)
+        assert pragma(again, "integrity_check") == "ok"
+
+
+# -- closing ------------------------------------------------------------------------------
+
+
+def test_closing_lets_a_step_in_progress_finish(store, path):
+    entered, leave = threading.Event(), threading.Event()
+    answers = []
+
+    def slowly(view):
+        entered.set()
+        leave.wait()
+        return deposit(view)
+
+    thread = threading.Thread(target=lambda: answers.append(store.transact(CARD, slowly)))
+    thread.start()
+    entered.wait()
+    store.close()
+    with pytest.raises(StorageClosed):
+        store.view(CARD)
+    leave.set()
+    thread.join()
+    assert answers == [1_001]
+    assert list(folder(path)) == ["cards.db"]  # the last connection is closed too
+    with closing(SQLiteStorage(path)) as again:
+        assert again.view(CARD).card.balance == 1_001
+
+
+def test_closing_among_busy_threads_ends_each_with_storage_closed(path):
+    for _ in range(10):
+        store = SQLiteStorage(path)
+        store.add_cards("job", [new_card()])
+        before = store.view(CARD).card.balance
+
+        def work(store=store):
+            answers = [0]
+            try:
+                while True:
+                    answers.append(store.transact(CARD, deposit))
+                    assert store.transact(CARD, Step).card.balance >= answers[-1]
+            except StorageClosed:
+                return answers
+
+        def close(store=store):
+            time.sleep(0.01)
+            store.close()
+            return [0]
+
+        done = [answer for answers in together(close, *[work] * 6) for answer in answers if answer]
+        assert store._connections._idle == []
+        with closing(SQLiteStorage(path)) as again:
+            assert sorted(done) == list(range(before + 1, again.view(CARD).card.balance + 1))
+
+
+def test_many_may_close_at_once(path):
+    for _ in range(20):
+        store = SQLiteStorage(path)
+        held = threading.Barrier(8)
+
+        def lend(store=store, held=held):
+            with store._connections.lend():
+                held.wait()  # so that there are eight connections to close
+
+        together(*[lend] * 8)
+        together(*[store.close] * 8)
+        assert store._connections._idle == []
+
+
+def test_the_file_says_whose_it_is(path):
+    SQLiteStorage(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)

@@ -167,7 +167,8 @@ class Shop:
         assert report.problems == []
         for currency, face in report.face_units.items():
             calls, breakage = report.calls_units[currency], report.breakage_units[currency]
-            assert face == report.balance_units[currency] + calls + breakage
+            voided = report.voided_units[currency]
+            assert face == report.balance_units[currency] + calls + breakage + voided
 
 
 def deck(text: str, currency: object = USD) -> cardbill.Deck:

@@ -20,6 +20,12 @@ settings.register_profile("soak", _COMMON, max_examples=5_000, derandomize=False
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+@pytest.fixture(params=["memory", "sqlite"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of store that a test runs over: each in turn."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of reference data: real rate decks, numbering plans, call records, golden vectors.

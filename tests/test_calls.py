@@ -47,11 +47,6 @@ from tests.building import (
 )
 
 
-@pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
 def shop(kind: str, tmp_path: Path) -> Iterator[Shop]:
     with open_shop(kind, tmp_path) as opened:
@@ -724,9 +719,7 @@ def test_a_card_that_would_outgrow_its_state_refuses_the_call_by_name(kind: str,
 
 # -- every order of events ----------------------------------------------------------------------
 
-EVENTS = ("authorize", "settle", "cancel", "sweep")
-LENGTH = 5
-ORDERS = [order for length in range(1, LENGTH + 1) for order in product(EVENTS, repeat=length)]
+EVENTS = ("authorize", "extend", "settle", "cancel", "sweep")
 TALK_MS = 61_000
 DUE = 2 * UK_MINUTE
 HOLD_LIFE = timedelta(seconds=180 + 120 + 300)
@@ -735,7 +728,7 @@ HOLD_LIFE = timedelta(seconds=180 + 120 + 300)
 def expected_charge(order: Sequence[str]) -> int:
     """A call is charged if it was granted and then reported: nothing else counts.
 
-    It is not granted after a report or a cancellation of it.
+    It is not granted after a report or a cancellation of it, and an extension posts nothing.
     """
     granted = False
     for event in order:
@@ -753,6 +746,8 @@ def run(bill: Engine, event: str, *, serial: int, pin: str, at: datetime) -> Non
     try:
         if event == "authorize":
             bill.authorize(pin=pin, to=UK, call_id="c", at=at)
+        elif event == "extend":
+            bill.extend(handle, used_seconds=0, number=1, at=at)
         elif event == "settle":
             bill.settle(handle, talk_ms=TALK_MS, at=at)
         elif event == "cancel":
@@ -760,22 +755,23 @@ def run(bill: Engine, event: str, *, serial: int, pin: str, at: datetime) -> Non
         else:
             bill.sweep(at=at)
     except CallEnded:
-        assert event in ("authorize", "cancel")
+        assert event in ("authorize", "extend", "cancel")
+    except UnknownCall:
+        assert event == "extend"
 
 
-@pytest.mark.parametrize("gap", [timedelta(seconds=1), HOLD_LIFE / 2, HOLD_LIFE])
-def test_in_whatever_order_events_come_a_call_is_charged_once(
-    kind: str, tmp_path: Path, gap: timedelta
-):
-    with two_calls(kind, tmp_path, quantity=len(ORDERS)) as shop:
-        pins = [shop.pin(serial) for serial in range(1, len(ORDERS) + 1)]
-        at = START
-        for serial, order in enumerate(ORDERS, start=1):
+def run_all(kind: str, folder: Path, length: int, gap: timedelta, plan: dict[str, Any]) -> None:
+    """Every order of so many events, with duplicates, each on a card of its own."""
+    orders = list(product(EVENTS, repeat=length))
+    with open_shop(kind, folder, quantity=len(orders), plan=plan) as shop:
+        pins = [shop.pin(serial) for serial in range(1, len(orders) + 1)]
+        for serial, order in enumerate(orders, start=1):
+            at = START
             for event in order:
                 at += gap
                 run(shop.bill, event, serial=serial, pin=pins[serial - 1], at=at)
-        shop.bill.sweep(at=at + HOLD_LIFE)
-        for serial, order in enumerate(ORDERS, start=1):
+        shop.bill.sweep(at=START + length * gap + LIFETIME)
+        for serial, order in enumerate(orders, start=1):
             card = f"B/{serial}"
             charge = expected_charge(order)
             stored = shop.stored(card)
@@ -783,9 +779,36 @@ def test_in_whatever_order_events_come_a_call_is_charged_once(
             assert posted == ([-charge] if charge else []), order
             assert (stored.holds, stored.balance) == ({}, 5_000_000 - charge), order
             records = shop.records(card)
-            assert len(records) == (0 if set(order) == {"sweep"} else 1), order
+            assert len(records) == (0 if set(order) <= {"sweep", "extend"} else 1), order
             assert sum(record.price_units for record in records) == charge, order
         shop.check_books()
+
+
+GAPS = [timedelta(seconds=1), HOLD_LIFE / 2, HOLD_LIFE]
+PLANS: dict[str, dict[str, Any]] = {
+    "whole": {"max_call_seconds": 120},
+    "slices": {"max_call_seconds": 120, "slice_seconds": 110},
+}
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("gap", GAPS)
+def test_in_whatever_order_events_come_a_call_is_charged_once(
+    kind: str, tmp_path: Path, gap: timedelta, plan: str
+):
+    for length in range(1, 5):
+        (tmp_path / str(length)).mkdir()
+        run_all(kind, tmp_path / str(length), length, gap, PLANS[plan])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("gap", GAPS)
+@pytest.mark.parametrize("length", [5, 6])
+def test_in_whatever_order_more_events_come_a_call_is_charged_once(
+    kind: str, tmp_path: Path, length: int, gap: timedelta, plan: str
+):
+    run_all(kind, tmp_path, length, gap, PLANS[plan])
 
 
 # -- the ledger does not depend on sweeps -------------------------------------------------------
@@ -801,7 +824,7 @@ class Event(NamedTuple):
 HISTORY = st.lists(
     st.builds(
         Event,
-        what=st.sampled_from(["authorize", "authorize", "settle", "cancel"]),
+        what=st.sampled_from(["authorize", "authorize", "extend", "extend", "settle", "cancel"]),
         call=st.integers(0, 3),
         after=st.sampled_from([0, 1, 60, 299, 300, 599, 600, 601, 3_600, 40_000]),
         talk=st.sampled_from([0, 1, 59_000, 60_000, 61_000, 119_999, 120_000, 500_000]),
@@ -825,6 +848,9 @@ def replay(shop: Shop, history: Sequence[Event], sweeps: Sequence[int]) -> tuple
         try:
             if event.what == "authorize":
                 answer: Any = shop.ask(f"c{event.call}", at=at)
+            elif event.what == "extend":
+                used = event.talk // 1_000
+                answer = shop.bill.extend(handle, used_seconds=used, number=place + 1, at=at)
             elif event.what == "settle":
                 answer = shop.bill.settle(handle, talk_ms=event.talk, carrier="acme", at=at)
             else:
@@ -836,34 +862,47 @@ def replay(shop: Shop, history: Sequence[Event], sweeps: Sequence[int]) -> tuple
     return answers, list(shop.bill.entries("B/1")), shop.records()
 
 
-def fresh(kind: str, folder: Path) -> Any:
+def fresh(kind: str, folder: Path, **more: Any) -> Any:
     terms = {"expires_days_after_first_use": 0}
-    plan = {"calls_at_once": 3, "max_call_seconds": 120}
+    plan = {"calls_at_once": 3, "max_call_seconds": 120, **more}
     return open_shop(
         kind, folder, face=Money("0.42", USD), quantity=1, batch=terms, plan=plan, retail=RETAIL
     )
 
 
-@given(history=HISTORY, sweeps=SWEEPS)
+POLICIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "slice_seconds": st.sampled_from([30, 60, 120]),
+        "unreported_calls": st.just("charge"),
+    },
+)
+
+
+@settings(max_examples=200)
+@given(history=HISTORY, sweeps=SWEEPS, policy=POLICIES)
 def test_the_ledger_does_not_depend_on_when_anybody_swept(
-    tmp_path_factory: pytest.TempPathFactory, history: list[Event], sweeps: list[int]
+    history: list[Event], sweeps: list[int], policy: dict[str, Any]
 ):
     told = []
     for schedule in ([], sweeps):
-        with fresh("memory", Path()) as shop:
+        with fresh("memory", Path(), **policy) as shop:
             told.append(replay(shop, history, schedule))
             shop.check_books()
     assert told[0] == told[1]
 
 
 @settings(max_examples=25)
-@given(history=HISTORY, sweeps=SWEEPS)
+@given(history=HISTORY, sweeps=SWEEPS, policy=POLICIES)
 def test_both_stores_tell_the_same_story(
-    tmp_path_factory: pytest.TempPathFactory, history: list[Event], sweeps: list[int]
+    tmp_path_factory: pytest.TempPathFactory,
+    history: list[Event],
+    sweeps: list[int],
+    policy: dict[str, Any],
 ):
     told = []
     for kind in STORES:
-        with fresh(kind, tmp_path_factory.mktemp("story")) as shop:
+        with fresh(kind, tmp_path_factory.mktemp("story"), **policy) as shop:
             told.append(replay(shop, history, sweeps))
             shop.check_books()
     assert told[0] == told[1]

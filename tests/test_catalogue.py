@@ -9,7 +9,20 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 from moneyed import Money
 
-from cardbill import Batch, BillingCycle, Carrier, CycleUnit, Deck, DeckRow, FirstUse, Plan, rate
+from cardbill import (
+    Batch,
+    BillingCycle,
+    Carrier,
+    CycleUnit,
+    Deck,
+    DeckRow,
+    FirstUse,
+    Plan,
+    Unauthorised,
+    Unreported,
+    Validity,
+    rate,
+)
 from cardbill.catalogue import BATCH, CARRIER, DECK, PLAN, NotLoaded, Snapshot, decode, encode
 from cardbill.errors import RowUnreadable, SchemaTooNew, UnknownName
 from cardbill.money import MAX_UNITS, coin, money
@@ -42,6 +55,8 @@ def batches(draw: st.DrawFn) -> Batch:
         tax_jurisdiction=draw(names),
         pin_length=draw(st.integers(8, 20)),
         first_use=draw(st.sampled_from(FirstUse)),
+        validity=draw(st.sampled_from(Validity)),
+        sold_first=draw(st.booleans()),
         time_zone=draw(st.sampled_from(["UTC", "America/Sao_Paulo", "Asia/Kathmandu"])),
         plan=draw(st.none() | names),
     )
@@ -64,6 +79,9 @@ def plans(draw: st.DrawFn) -> Plan:
         calls_at_once=draw(st.integers(1, 100)),
         minimum_balance=None if minimum is None else money(minimum, currency),
         language=draw(st.sampled_from(["en", "de-CH", "zh-Hans"])),
+        slice_seconds=draw(st.none() | st.integers(10, 86_400)),
+        unreported_calls=draw(st.sampled_from(Unreported)),
+        unauthorised_calls=draw(st.sampled_from(Unauthorised)),
     )
 
 

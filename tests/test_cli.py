@@ -33,7 +33,7 @@ def test_an_audit_of_sound_books_exits_with_0(shop: Shop, capsys: Output):
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "3 cards, 2 ledger entries, 1 calls",
-        "USD: face $15.00 = balances $14.88 + calls $0.12 + breakage $0.00",
+        "USD: face $15.00 = balances $14.88 + calls $0.12 + breakage $0.00 + voided $0.00",
         "verdict: the books balance",
     ]
     assert err == ""

@@ -57,7 +57,6 @@ from tests.building import (
     INVALID,
     RETAIL,
     START,
-    STORES,
     TOLL_FREE,
     UK,
     UK_E164,
@@ -71,11 +70,6 @@ from tests.building import (
     open_shop,
     rows,
 )
-
-
-@pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture

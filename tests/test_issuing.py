@@ -39,18 +39,12 @@ from cardbill.instants import to_micros
 from cardbill.pins import MASK
 from tests.building import (
     START,
-    STORES,
     KnownNumbers,
     Shop,
     address,
     open_shop,
     rows,
 )
-
-
-@pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture

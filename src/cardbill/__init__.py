@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from cardbill import errors
     from cardbill.answers import Caller, Denied, Grant
     from cardbill.audit import AuditReport
-    from cardbill.batches import Batch, FirstUse
-    from cardbill.calls import CallRecord, LimitedBy, Outcome
+    from cardbill.batches import Batch, FirstUse, Validity
+    from cardbill.calls import CallRecord, Outcome
     from cardbill.cards import Entry, EntryKind
     from cardbill.deckfiles import read_deck
     from cardbill.decks import Deck, DeckRow, Match
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from cardbill.engine import Engine, Swept
     from cardbill.errors import CardbillError
     from cardbill.exporting import IssuedPin
+    from cardbill.flags import BatchFlags
+    from cardbill.holds import LimitedBy
     from cardbill.inquiry import CardView
     from cardbill.intake import Generated
     from cardbill.keyring import Keyring
     from cardbill.money import RoundingMode, format_money
     from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
-    from cardbill.plans import BillingCycle, CycleUnit, Plan
+    from cardbill.plans import BillingCycle, CycleUnit, Plan, Unauthorised, Unreported
     from cardbill.rating import Rate, Rounding, Step, max_duration, price, rate
     from cardbill.reports import DestinationMargin, Utilisation
     from cardbill.routing import Carrier, Route
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "audit": ("AuditReport",),
     "answers": ("Caller", "Denied", "Grant"),
-    "batches": ("Batch", "FirstUse"),
-    "calls": ("CallRecord", "LimitedBy", "Outcome"),
+    "batches": ("Batch", "FirstUse", "Validity"),
+    "calls": ("CallRecord", "Outcome"),
     "cards": ("Entry", "EntryKind"),
     "deckfiles": ("read_deck",),
     "decks": ("Deck", "DeckRow", "Match"),
@@ -49,13 +51,15 @@ _HOMES = {
     "dialing": ("NORTH_AMERICA", "DialPlan"),
     "engine": ("Engine", "Swept"),
     "errors": ("CardbillError",),
+    "flags": ("BatchFlags",),
+    "holds": ("LimitedBy",),
     "inquiry": ("CardView",),
     "exporting": ("IssuedPin",),
     "intake": ("Generated",),
     "keyring": ("Keyring",),
     "money": ("RoundingMode", "format_money"),
     "opening": ("open", "open_storage"),
-    "plans": ("BillingCycle", "CycleUnit", "Plan"),
+    "plans": ("BillingCycle", "CycleUnit", "Plan", "Unauthorised", "Unreported"),
     "rating": ("Rate", "Rounding", "Step", "max_duration", "price", "rate"),
     "reports": ("DestinationMargin", "Utilisation"),
     "routing": ("Carrier", "Route"),
@@ -67,6 +71,7 @@ __all__ = [
     "NORTH_AMERICA",
     "AuditReport",
     "Batch",
+    "BatchFlags",
     "BillingCycle",
     "CallRecord",
     "Caller",
@@ -99,7 +104,10 @@ __all__ = [
     "Status",
     "Step",
     "Swept",
+    "Unauthorised",
+    "Unreported",
     "Utilisation",
+    "Validity",
     "__version__",
     "errors",
     "format_money",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from attrs import field, frozen
 
 from cardbill import money
-from cardbill.calls import LimitedBy
 from cardbill.denials import Denial
+from cardbill.holds import LimitedBy
 from cardbill.routing import Refused, Route
 from cardbill.status import Status
 

@@ -14,10 +14,11 @@ from attrs import define, field
 
 from cardbill.authorization import PIN
 from cardbill.batches import Batch
-from cardbill.calls import CallRecord, Outcome, carrier_cost, whole_seconds
+from cardbill.calls import CallRecord, Outcome, carrier_cost, unreported
 from cardbill.cards import Card, EntryKind
 from cardbill.catalogue import BATCH, decode
 from cardbill.errors import CardbillError
+from cardbill.holds import whole_seconds
 from cardbill.rating import price
 from cardbill.rows import card_from_row, card_to_row, record_from_row, record_to_row
 
@@ -34,6 +35,7 @@ class AuditReport:
         face_units: By currency: what all cards were sold as, in ledger units.
         calls_units: By currency: what calls have taken.
         breakage_units: By currency: what was left at expiry.
+        voided_units: By currency: the face value of voided cards.
         balance_units: By currency: what callers still hold.
         problems: One line each; empty: the books balance.
     """
@@ -44,6 +46,7 @@ class AuditReport:
     face_units: Counter[str] = field(factory=Counter)
     calls_units: Counter[str] = field(factory=Counter)
     breakage_units: Counter[str] = field(factory=Counter)
+    voided_units: Counter[str] = field(factory=Counter)
     balance_units: Counter[str] = field(factory=Counter)
     problems: list[str] = field(factory=list)
 
@@ -56,7 +59,7 @@ class AuditReport:
 def audit(storage: Storage) -> AuditReport:
     """Check every card of a store against its ledger and call records.
 
-    The law, for each card: face value = balance + calls + breakage; the balance covers
+    The law, for each card: face value = balance + calls + breakage + voided; the balance covers
     the holds; each call was charged once, as its record says and as the terms of its hold
     make it; every PIN opens the card that lists it (design.md section 10).
 
@@ -138,6 +141,7 @@ def _check_card(
     report.face_units[card.currency] += card.face
     report.calls_units[card.currency] -= sums[EntryKind.CALL.value]
     report.breakage_units[card.currency] -= sums[EntryKind.BREAKAGE.value]
+    report.voided_units[card.currency] -= sums[EntryKind.VOID.value]
     report.balance_units[card.currency] += row.balance
 
 
@@ -179,7 +183,7 @@ def _ledger(card: Card, entries: list[EntryRow]) -> Iterator[str]:
         yield f"its balance is {card.balance} units, its ledger adds up to {balance}"
     if dict(sums) != card.posted:
         yield "its totals by kind differ from its ledger's"
-    if card.plan is not None and not entries:
+    if card.plan is not None and not card.sold and not entries:
         yield "it is in use but its account was never opened"
 
 
@@ -206,14 +210,22 @@ def _calls(card: Card, entries: list[EntryRow], records: list[RecordRow]) -> Ite
 def _terms(record: CallRecord) -> Iterator[str]:
     """What the terms of its hold make of what the switch reported."""
     hold, told = record.hold, record.report
-    if record.outcome is not Outcome.SETTLED or hold is None or told is None:
+    if record.outcome is Outcome.EXPIRED and hold is not None:
+        if record != unreported(record):
+            yield "expired, and charged other than what was reported of it by then"
+        return
+    reported = record.outcome in (Outcome.SETTLED, Outcome.UNAUTHORISED)
+    if not reported or hold is None or told is None:
         if record.price_units:
             yield f"charged though it was {record.outcome.value}"
         return
     actual = whole_seconds(told.talk_ms)
     if record.seconds != hold.charged_seconds(told.talk_ms):
         yield f"charged for {record.seconds} s"
-    if record.price_units > min(price(hold.rate, record.seconds), hold.amount):
+    granted = min(price(hold.rate, record.seconds), hold.amount)
+    if record.late:  # what was charged when its hold expired is not refunded
+        granted = max(granted, min(price(hold.rate, hold.unreported_seconds), hold.amount))
+    if record.price_units > granted:
         yield "charged more than it was granted"
     should = max(price(hold.rate, actual), record.price_units)
     if record.price_units + record.uncollected_units != should:

@@ -1,4 +1,4 @@
-"""The decisions: who a caller is, whether a call may go ahead, what its end means.
+"""The decisions: who a caller is, and whether a call may go ahead.
 
 Pure functions of a card, the catalogue, a request and an instant. A refusal is a value,
 :class:`Denied`; an error means that the host's request itself does not hold up.
@@ -14,22 +14,15 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from cardbill.answers import Caller, Credential, Denied, Grant
-from cardbill.batches import Batch, FirstUse
-from cardbill.calls import (
-    CallRecord,
-    Hold,
-    LimitedBy,
-    Outcome,
-    Report,
-    make_handle,
-    whole_seconds,
-)
+from cardbill.batches import Batch, FirstUse, Validity
+from cardbill.calls import CallRecord, make_handle
 from cardbill.cards import Card
-from cardbill.catalogue import CARRIER, DECK, PLAN, Snapshot
+from cardbill.catalogue import DECK, PLAN, Snapshot
 from cardbill.denials import Denial
 from cardbill.errors import CallEnded, IdempotencyMismatch
-from cardbill.rating import LONGEST_SECONDS, max_duration, price
-from cardbill.routing import Refused, Route, routes
+from cardbill.holds import Hold, LimitedBy, held_for, sliced
+from cardbill.plans import Unreported
+from cardbill.routing import Refused, routes
 from cardbill.status import Status
 
 if TYPE_CHECKING:
@@ -72,11 +65,11 @@ def admit(
     if not _opens(card, credentials):
         return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
     batch = shelf.batch(card.batch)
-    if denied := _unusable(card, batch, at):
+    if denied := unusable(card, batch, shelf, at):
         return denied
-    plan, version = _plan(card, batch, shelf)
-    if batch.first_use is FirstUse.AUTHENTICATION and card.plan is None:
-        card.use(at, plan=(plan.name, version), expires_at=batch.expiry_after(at))
+    plan, version = plan_of(card, batch, shelf)
+    if batch.first_use is FirstUse.AUTHENTICATION and not card.opened:
+        first_use(card, batch, (plan.name, version), at)
     return Caller(
         card_id=card.id,
         status=card.status(at),
@@ -109,7 +102,7 @@ def authorize(
     if ended is not None:
         raise CallEnded(request.call_id, ended.outcome.value)
     batch = shelf.batch(card.batch)
-    if denied := _unusable(card, batch, at):
+    if denied := unusable(card, batch, shelf, at):
         return denied
     if request.number is None:
         return Denied(reason=Denial.INVALID_NUMBER, detail=request.problem, card_id=card.id)
@@ -119,7 +112,7 @@ def authorize(
 def _replayed(card: Card, hold: Hold, request: CallRequest) -> Grant:
     if hold.number != request.number:
         raise IdempotencyMismatch(request.call_id, ["to"])
-    return evolve(_answer(card, hold, ()), replayed=True)
+    return evolve(grant_of(card, hold), replayed=True)
 
 
 def _grant(
@@ -128,7 +121,7 @@ def _grant(
     def denied(reason: Denial, detail: str = "") -> Denied:
         return Denied(reason=reason, detail=detail, card_id=card.id)
 
-    plan, plan_version = _plan(card, batch, shelf)
+    plan, plan_version = plan_of(card, batch, shelf)
     if len(card.holds) >= plan.calls_at_once:
         return denied(Denial.TOO_MANY_CALLS, f"{len(card.holds)} open")
     deck = shelf.deck(plan.deck)
@@ -139,21 +132,20 @@ def _grant(
         return denied(Denial.DESTINATION_BARRED, f"prefix {match.prefix}")
     if card.available < plan.minimum_units:
         return denied(Denial.BELOW_MINIMUM)
-    expires_at = card.expires_at if card.first_used_at else batch.expiry_after(at)
-    cap, capped_by = _cap(plan, expires_at, at)
+    cap, capped_by = _cap(plan, _expiry(card, batch, at), at)
     if cap == 0:
         return denied(Denial.EXPIRED, "less than a second is left")
-    limit = max_duration(match.rate, card.available, cap)
+    whole, limited_by = sliced(match.rate, card.available, cap, capped_by, None)
     least = max(match.rate.grace_seconds, match.rate.free_seconds)
-    if limit.by_money and limit.seconds is not None and limit.seconds <= least:
+    if limited_by is LimitedBy.MONEY and whole is not None and whole <= least:
         return denied(Denial.INSUFFICIENT_BALANCE)
-    found, refused = routes(
-        shelf.carriers(), number, at, currency=card.currency, seconds=limit.seconds
-    )
+    seconds = whole
+    if plan.slice_seconds is not None and (whole is None or plan.slice_seconds < whole):
+        seconds, limited_by = plan.slice_seconds, LimitedBy.SLICE
+    found, refused = routes(shelf.carriers(), number, at, currency=card.currency, seconds=whole)
     if not found:
         why = ", ".join(f"{carrier}: {reason}" for carrier, reason in refused)
         return denied(Denial.NO_ROUTE, why or "no carriers")
-    longest = LONGEST_SECONDS if limit.seconds is None else limit.seconds
     hold = Hold(
         call_id=request.call_id,
         number=number,
@@ -166,61 +158,18 @@ def _grant(
         rate=match.rate,
         routes=found,
         granted_at=at,
-        max_seconds=limit.seconds,
-        limited_by=LimitedBy.MONEY if limit.by_money else capped_by,
-        amount=price(match.rate, longest),
+        cap_seconds=cap,
+        capped_by=capped_by,
+        slice_seconds=plan.slice_seconds,
+        charge_unreported=plan.unreported_calls is Unreported.CHARGE,
+        max_seconds=seconds,
+        limited_by=limited_by,
+        amount=held_for(match.rate, seconds),
     )
-    if card.plan is None:
-        card.use(at, plan=(plan.name, plan_version), expires_at=expires_at)
+    if not card.opened:
+        first_use(card, batch, (plan.name, plan_version), at)
     card.hold(hold)
-    return _answer(card, hold, refused)
-
-
-def settle(
-    card: Card,
-    record: CallRecord | None,
-    call_id: str,
-    told: Report,
-    shelf: Snapshot,
-    at: datetime,
-) -> CallRecord:
-    """End a call by what the switch reports of it. The card has caught up with `at`.
-
-    Raises:
-        IdempotencyMismatch: It was settled before with other figures.
-    """
-    if (hold := card.holds.get(call_id)) is not None:
-        return card.settle(call_id, told, _route(hold, told, shelf, card.currency), at)
-    # The hold may have expired in this very step, while the card caught up.
-    ended = next((r for r in card.records if r.call_id == call_id), record)
-    if ended is None:
-        return card.note(call_id, Outcome.UNAUTHORISED, told, at)
-    if ended.report is not None:
-        return _same(ended, told)
-    if ended.hold is None:
-        return card.note(call_id, Outcome.UNAUTHORISED, told, at)
-    route = _route(ended.hold, told, shelf, card.currency)
-    card.records = [r for r in card.records if r.call_id != call_id]
-    return card.settle_late(ended, told, route, at)
-
-
-def cancel(card: Card, record: CallRecord | None, call_id: str, at: datetime) -> CallRecord:
-    """End a call that was not made. The card has caught up with `at`.
-
-    A call that is not known yet is noted as cancelled, so that an authorization that
-    arrives after its own cancellation is not granted.
-
-    Raises:
-        CallEnded: It was settled.
-    """
-    if call_id in card.holds:
-        return card.release(call_id, Outcome.CANCELLED, at)
-    ended = next((r for r in card.records if r.call_id == call_id), record)
-    if ended is None:
-        return card.note(call_id, Outcome.CANCELLED, None, at)
-    if ended.report is not None:
-        raise CallEnded(call_id, ended.outcome.value)
-    return evolve(ended, replayed=True)
+    return grant_of(card, hold, refused)
 
 
 def _opens(card: Card, credentials: Sequence[Credential]) -> bool:
@@ -228,14 +177,16 @@ def _opens(card: Card, credentials: Sequence[Credential]) -> bool:
     return any(credential in card.credentials for credential in credentials)
 
 
-def _unusable(card: Card, batch: Batch, at: datetime) -> Denied | None:
+def unusable(card: Card, batch: Batch, shelf: Snapshot, at: datetime) -> Denied | None:
     """Return why the card cannot be used at all; the order is fixed."""
     reason: Denial | None = None
     status = card.status(at)
     if status is Status.VOID:
         reason = Denial.VOID
-    elif status is Status.BLOCKED:
-        reason = Denial.BLOCKED
+    elif (denied := blocked(card, shelf)) is not None:
+        return denied
+    elif status is Status.GENERATED and batch.sold_first:
+        reason = Denial.NOT_SOLD
     elif batch.plan is None and card.plan is None:
         reason = Denial.NOT_ASSIGNED
     elif batch.effective_at is not None and at < batch.effective_at:
@@ -247,13 +198,35 @@ def _unusable(card: Card, batch: Batch, at: datetime) -> Denied | None:
     return reason and Denied(reason=reason, card_id=card.id)
 
 
-def _plan(card: Card, batch: Batch, shelf: Snapshot) -> tuple[Plan, int]:
+def blocked(card: Card, shelf: Snapshot) -> Denied | None:
+    """Return the denial of a card that an operator stopped: itself, its serial, its batch."""
+    why = shelf.flags(card.batch).stops(card.serial)
+    if not card.blocked and not why:
+        return None
+    return Denied(reason=Denial.BLOCKED, detail=why, card_id=card.id)
+
+
+def plan_of(card: Card, batch: Batch, shelf: Snapshot) -> tuple[Plan, int]:
     """Return the plan a card is pinned to, or would be pinned to now."""
     if card.plan is not None:
         name, version = card.plan
         return shelf.plan(name, version), version
     name = batch.plan or ""
     return shelf.plan(name), shelf.version(PLAN, name)
+
+
+def first_use(card: Card, batch: Batch, plan: tuple[str, int], at: datetime) -> None:
+    """Open the card's account by its first use, under the terms of its batch."""
+    if batch.validity is Validity.FIRST_ANSWER:
+        card.use(at, plan=plan, expires_at=batch.expires_at, awaits_answer=True)
+    else:
+        card.use(at, plan=plan, expires_at=batch.expiry_after(at))
+
+
+def _expiry(card: Card, batch: Batch, at: datetime) -> datetime | None:
+    """Return when the card will have expired at the earliest, if it is used now."""
+    used = card.first_used_at is not None and not card.awaits_answer
+    return card.expires_at if used else batch.expiry_after(at)
 
 
 def _cap(
@@ -268,7 +241,8 @@ def _cap(
     return cap, None if cap is None else by
 
 
-def _answer(card: Card, hold: Hold, refused: tuple[Refused, ...]) -> Grant:
+def grant_of(card: Card, hold: Hold, refused: tuple[Refused, ...] = ()) -> Grant:
+    """Return what the host is told of an open hold."""
     return Grant(
         call_id=hold.call_id,
         handle=make_handle(card.id, hold.call_id),
@@ -282,35 +256,3 @@ def _answer(card: Card, hold: Hold, refused: tuple[Refused, ...]) -> Grant:
         refused_routes=refused,
         expires_at=hold.expires_at,
     )
-
-
-def _route(hold: Hold, told: Report, shelf: Snapshot, currency: str) -> Route | None:
-    """Return who carried the call; a carrier that was not granted is looked up."""
-    route = hold.route(told.carrier)
-    if told.carrier is None or route is not None:
-        return route
-    if not shelf.version(CARRIER, told.carrier):
-        return None  # a misspelt carrier must not make the call free: its cost is unknown
-    deck = shelf.deck(shelf.carrier(told.carrier).deck)
-    match = deck.match(hold.number, hold.granted_at)
-    if match is None or deck.currency != currency:
-        return None
-    return Route(told.carrier, hold.number, match.prefix, match.rate)
-
-
-def _same(record: CallRecord, told: Report) -> CallRecord:
-    """Return the first answer again, if the report is the same."""
-    first = record.report
-    assert first is not None  # noqa: S101  # the caller looked
-    differing = [
-        name
-        for name, before, now in (
-            ("talk_ms", whole_seconds(first.talk_ms), whole_seconds(told.talk_ms)),
-            ("answered_at", first.answered_at, told.answered_at),
-            ("carrier", first.carrier, told.carrier),
-        )
-        if before != now
-    ]
-    if differing:
-        raise IdempotencyMismatch(record.call_id, differing)
-    return evolve(record, replayed=True)

@@ -33,6 +33,19 @@ class FirstUse(Enum):
     """The first time the caller's PIN is accepted."""
 
 
+class Validity(Enum):
+    """What starts the days that a card works."""
+
+    FIRST_USE = "first_use"
+    """Its first use (the default)."""
+    FIRST_ANSWER = "first_answer"
+    """The answer of its first answered call, when that is reported."""
+
+
+def _validity(value: Validity | str) -> Validity:
+    return check_choice("validity", value, Validity)
+
+
 def _first_use(value: FirstUse | str) -> FirstUse:
     return check_choice("first_use", value, FirstUse)
 
@@ -53,6 +66,8 @@ class Batch:
         tax_jurisdiction: Whose taxes; needed when taxable.
         pin_length: Digits of generated PINs, 8 to 20.
         first_use: What counts as first use.
+        validity: What the days after first use are counted from.
+        sold_first: Whether cards are dead until they are sold.
         time_zone: The IANA zone in which the dates are days.
         plan: The subscription plan, once assigned.
 
@@ -71,6 +86,8 @@ class Batch:
     tax_jurisdiction: str | None = field(default=None)
     pin_length: int = field(default=DEFAULT_LENGTH)
     first_use: FirstUse = field(default=FirstUse.AUTHORIZATION, converter=_first_use)
+    validity: Validity = field(default=Validity.FIRST_USE, converter=_validity)
+    sold_first: bool = field(default=False)
     time_zone: str = field(default="UTC")
     plan: str | None = field(default=None)
 
@@ -87,8 +104,9 @@ class Batch:
         check_length("pin_length", self.pin_length)
         if self.plan is not None:
             check_name("plan", self.plan)
-        if not isinstance(self.taxable, bool):
-            raise InvalidInput("taxable", self.taxable, "must be True or False")
+        for name in ("taxable", "sold_first"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidInput(name, getattr(self, name), "must be True or False")
         if self.taxable and not self.tax_jurisdiction:
             raise MissingFields("taxable batch", ["tax_jurisdiction"])
         if self.tax_jurisdiction is not None:

@@ -1,4 +1,4 @@
-"""One call: the hold it was granted under, what the switch reported, the rated record.
+"""One call: what the switch reported of it, the rated record, the handle that names it.
 
 Source: domain.md sections 3, 4 and 7.
 """
@@ -15,22 +15,15 @@ from attrs import evolve, field, frozen
 
 from cardbill import money
 from cardbill.errors import FloatRefused, InvalidHandle, InvalidInput
+from cardbill.holds import LONGEST_TALK_MS, Hold, whole_seconds
 from cardbill.instants import aware
 from cardbill.names import check_count, check_kind
-from cardbill.rating import Rate, billed_seconds, price
+from cardbill.rating import billed_seconds, price
 from cardbill.routing import Route
 
 if TYPE_CHECKING:
     from moneyed import Money
 
-SETUP_SECONDS = 180
-"""From the grant to the answer, at most."""
-SETTLE_SECONDS = 300
-"""From the latest end of a call until its hold expires."""
-UNLIMITED_SECONDS = 24 * 3600
-"""After how long the hold of a call without a limit expires, as if that were its limit."""
-LONGEST_TALK_MS = 31 * 24 * 3600 * 1000
-"""A longer talk time is a mistake in units, not a call."""
 LONGEST_CALL_ID = 128
 
 
@@ -42,75 +35,9 @@ class Outcome(Enum):
     CANCELLED = "cancelled"
     """The host gave the grant back; nothing was charged."""
     EXPIRED = "expired"
-    """Nobody reported it in time; what was held is free again."""
+    """Nobody reported its end in time; what had been reported by then was charged."""
     UNAUTHORISED = "unauthorised"
-    """Reported, but never granted on this card; noted, not charged."""
-
-
-class LimitedBy(Enum):
-    """What keeps a granted call from lasting longer."""
-
-    MONEY = "money"
-    """One second more would cost more than there is."""
-    PLAN = "plan"
-    """The plan's longest call."""
-    EXPIRY = "expiry"
-    """The card expires."""
-
-
-@frozen
-class Hold:
-    """The money set aside for a call in progress, and the terms it was granted under.
-
-    A later deck or plan never changes the price of this call.
-
-    Attributes:
-        call_id: The host's id of this call attempt.
-        number: Called number, E.164 digits.
-        ani: The caller's number as far as it is one.
-        destination, prefix: The row of the deck that applies.
-        deck, deck_version, plan: Where the terms come from.
-        rate: The price terms.
-        routes: The ways to carry it, in order.
-        granted_at: When.
-        max_seconds: The longest it may last; ``None``: without end.
-        limited_by: Why no longer; ``None``: without end.
-        amount: What is held: the price of `max_seconds`, in ledger units.
-    """
-
-    call_id: str
-    number: str
-    ani: str | None
-    destination: str
-    prefix: str
-    deck: str
-    deck_version: int
-    plan: str
-    rate: Rate
-    routes: tuple[Route, ...]
-    granted_at: datetime
-    max_seconds: int | None
-    limited_by: LimitedBy | None
-    amount: int
-
-    @property
-    def expires_at(self) -> datetime:
-        """When the hold ends by itself: set-up, the longest talk and five minutes later."""
-        longest = UNLIMITED_SECONDS if self.max_seconds is None else self.max_seconds
-        longest = min(longest, LONGEST_TALK_MS // 1000)
-        return self.granted_at + timedelta(seconds=SETUP_SECONDS + longest + SETTLE_SECONDS)
-
-    def charged_seconds(self, talk_ms: int) -> int:
-        """Return talk time clamped to the grant, then rounded up to whole seconds."""
-        if self.max_seconds is not None:
-            talk_ms = min(talk_ms, self.max_seconds * 1000)
-        return whole_seconds(talk_ms)
-
-    def route(self, carrier: str | None) -> Route | None:
-        """Return the route of that carrier; the only one there is when none is told."""
-        if carrier is None:
-            return self.routes[0] if len(self.routes) == 1 else None
-        return next((route for route in self.routes if route.carrier == carrier), None)
+    """Reported, but never granted on this card; charged only where the plan says so."""
 
 
 @frozen(kw_only=True)
@@ -178,7 +105,7 @@ class CallRecord:
         outcome: How it ended.
         ended_at: The hang-up as reported, or when the record was made.
         recorded_at: When the record was made, or completed by a late report.
-        hold: The terms it was granted under; ``None``: it was never granted.
+        hold: The terms it was granted under, or charged by; ``None``: there were none.
         report: What the switch said; ``None``: nothing.
         seconds: Talk time as charged: clamped to the grant, rounded up.
         price_units: What was posted for it, in ledger units.
@@ -303,6 +230,22 @@ def rated(
     )
 
 
+def unreported(record: CallRecord) -> CallRecord:
+    """Return the record of a call whose hold expired, charged for what was reported so far."""
+    hold = record.hold
+    if hold is None:
+        raise ValueError("a call that was never granted has no terms to rate it by")
+    seconds = hold.unreported_seconds
+    route = hold.route(None)
+    return evolve(
+        record,
+        seconds=seconds,
+        price_units=min(price(hold.rate, seconds), hold.amount),
+        cost_units=carrier_cost(route, seconds),
+        carrier=route.carrier if route and seconds else None,
+    )
+
+
 def carrier_cost(route: Route | None, seconds: int) -> int | None:
     """Return what a call costs by a route, in ledger units; ``None``: that is not known.
 
@@ -313,11 +256,6 @@ def carrier_cost(route: Route | None, seconds: int) -> int | None:
         return 0
     cost = None if route is None else route.cost(seconds)
     return cost if cost is None or cost <= money.MAX_UNITS else None
-
-
-def whole_seconds(talk_ms: int) -> int:
-    """Return milliseconds as seconds, each begun second whole."""
-    return -(-talk_ms // 1000)
 
 
 def check_call_id(call_id: object) -> str:

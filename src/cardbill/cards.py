@@ -3,7 +3,7 @@
 A :class:`Card` is decoded for one step, changed by its methods, and encoded again; no
 other code ever sees it meanwhile, so the step as a whole is a pure function of what was
 stored, the request and the instant. Every method keeps the law of the ledger: face value
-and credits = balance + calls + breakage, and ``available = balance - held >= 0``.
+and credits = balance + calls + breakage + voided, and ``available = balance - held >= 0``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field, frozen
 
 from cardbill import money
-from cardbill.calls import CallRecord, Hold, Outcome, Report, rated
+from cardbill.calls import CallRecord, Outcome, Report, rated, unreported
 from cardbill.errors import ConstraintViolated
+from cardbill.holds import Hold
 from cardbill.routing import Route
 from cardbill.status import Status, derive
 
@@ -34,6 +35,8 @@ class EntryKind(Enum):
     """A call's rated price."""
     BREAKAGE = "breakage"
     """What was left when the card expired."""
+    VOID = "void"
+    """The face value of a card that was voided before any use."""
 
 
 @frozen
@@ -81,8 +84,9 @@ class Card:
         credentials: The (kind, token) pairs that open it.
         expires_at: When it expires, as far as that is known yet; ``None``: never.
         first_used_at: When its account was opened by use.
-        plan: Name and version of the plan it is pinned to, once used.
+        plan: Name and version of the plan it is pinned to, once sold or used.
         sold, blocked, voided: Facts that its status derives from.
+        awaits_answer: Its validity starts with the first answered call, and none is known.
         taken_over: It came from another system, with what was left on it as its face.
         entry_count: How many ledger entries it has.
         posted: The sum of its ledger entries by kind.
@@ -104,6 +108,7 @@ class Card:
     sold: bool = False
     blocked: bool = False
     voided: bool = False
+    awaits_answer: bool = False
     taken_over: bool = False
     entry_count: int = 0
     posted: dict[str, int] = field(factory=dict)
@@ -127,11 +132,21 @@ class Card:
         """Say whether the card's validity is over at that instant."""
         return self.expires_at is not None and at >= self.expires_at
 
-    def status(self, at: datetime) -> Status:
-        """Return the status that the card's facts add up to at that instant."""
+    @property
+    def opened(self) -> bool:
+        """Whether its account was opened: by its first use, by expiry or by voiding."""
+        return self.entry_count > 0
+
+    def status(self, at: datetime, *, stopped: bool = False) -> Status:
+        """Return the status that the card's facts add up to at that instant.
+
+        Args:
+            at: The instant.
+            stopped: Its batch is blocked, or its serial number frozen.
+        """
         return derive(
             voided=self.voided,
-            blocked=self.blocked,
+            blocked=self.blocked or stopped,
             expired=self.expired(at),
             used=self.first_used_at is not None,
             empty=self.balance == 0,
@@ -148,7 +163,26 @@ class Card:
 
     # -- transitions ----------------------------------------------------------------------
 
-    def use(self, at: datetime, *, plan: tuple[str, int], expires_at: datetime | None) -> None:
+    def sell(self, plan: tuple[str, int] | None) -> None:
+        """Mark the card sold, and pin it to the plan it is sold with, if any yet."""
+        self.sold = True
+        self.plan = self.plan or plan
+
+    def void(self, at: datetime) -> None:
+        """Withdraw a card that was never used, for good; its face value leaves the books."""
+        self.voided = True
+        if self.available > 0:
+            self._open(at)
+            self._post(EntryKind.VOID, -self.available, at)
+
+    def use(
+        self,
+        at: datetime,
+        *,
+        plan: tuple[str, int],
+        expires_at: datetime | None,
+        awaits_answer: bool = False,
+    ) -> None:
         """Make the first use: open the account, pin the plan, start the validity.
 
         A card taken over has had its first use elsewhere and keeps that and its expiry.
@@ -158,12 +192,27 @@ class Card:
         if self.first_used_at is None:
             self.first_used_at = at
             self.expires_at = expires_at
+            self.awaits_answer = awaits_answer
+
+    def start_validity(self, expires_at: datetime | None) -> None:
+        """Start the validity of a card that waited for its first answered call."""
+        self.awaits_answer = False
+        self.expires_at = expires_at
 
     def hold(self, hold: Hold) -> None:
         """Set a granted call's money aside."""
         if hold.amount > self.available:
             raise ConstraintViolated(f"card {self.id}: a hold above the available balance")
         self.holds[hold.call_id] = hold
+
+    def replace(self, hold: Hold) -> None:
+        """Put a call's hold in place of the one it has."""
+        before = self.holds.pop(hold.call_id)
+        try:
+            self.hold(hold)
+        except ConstraintViolated:
+            self.holds[hold.call_id] = before
+            raise
 
     def settle(self, call_id: str, told: Report, route: Route | None, at: datetime) -> CallRecord:
         """End an open call by charging what it cost at the terms it was granted under."""
@@ -195,6 +244,25 @@ class Card:
         self._break_away_if_expired(at)
         return record
 
+    def expire(self, hold: Hold) -> CallRecord:
+        """End an open call that nobody reported in time, charging what was said of it."""
+        at = hold.expires_at
+        record = self._record(self.holds.pop(hold.call_id), Outcome.EXPIRED, at)
+        return self._charge(unreported(record), 0, at)
+
+    def charge_unauthorised(
+        self, hold: Hold, told: Report, route: Route | None, at: datetime
+    ) -> CallRecord:
+        """Charge a call that was never granted, as far as money is left."""
+        record = rated(
+            self._record(hold, Outcome.UNAUTHORISED, at),
+            told,
+            route,
+            posted=0,
+            available=max(0, self.available),
+        )
+        return self._charge(evolve(record, outcome=Outcome.UNAUTHORISED), 0, at)
+
     def note(self, call_id: str, outcome: Outcome, told: Report | None, at: datetime) -> CallRecord:
         """Record what was said of a call that was never granted here; nothing is charged."""
         record = CallRecord(
@@ -223,7 +291,7 @@ class Card:
         for hold in self._holds_expired(at):
             if self.expires_at is not None and self.expires_at < hold.expires_at:
                 self._break_away(self.expires_at)
-            self.release(hold.call_id, Outcome.EXPIRED, hold.expires_at)
+            self.expire(hold)
         if self.expires_at is not None and self.expires_at <= at:
             self._break_away(self.expires_at)
 

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from cardbill.calls import CallRecord, Hold, LimitedBy, Outcome, Report
+from cardbill.calls import CallRecord, Outcome, Report
 from cardbill.cards import Card
 from cardbill.errors import SchemaTooNew
+from cardbill.holds import Hold, LimitedBy
 from cardbill.instants import from_micros, to_micros
 from cardbill.routing import Route
 from cardbill.terms import rate_from_list, rate_to_list
@@ -22,7 +23,7 @@ from cardbill.terms import rate_from_list, rate_to_list
 FORMAT = 1
 """The format that is written."""
 
-_SOLD, _BLOCKED, _VOIDED, _TAKEN_OVER = 1, 2, 4, 8
+_SOLD, _BLOCKED, _VOIDED, _TAKEN_OVER, _AWAITS_ANSWER = 1, 2, 4, 8, 16
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 _decode = json.JSONDecoder().decode
 
@@ -42,7 +43,7 @@ def check_format(number: int) -> None:
 def dump_card(card: Card) -> bytes:
     """Return the card's state; id, batch and serial are the store's own columns."""
     flags = _SOLD * card.sold | _BLOCKED * card.blocked | _VOIDED * card.voided
-    flags |= _TAKEN_OVER * card.taken_over
+    flags |= _TAKEN_OVER * card.taken_over | _AWAITS_ANSWER * card.awaits_answer
     return _encode(
         [
             card.currency,
@@ -92,6 +93,7 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         blocked=bool(flags & _BLOCKED),
         voided=bool(flags & _VOIDED),
         taken_over=bool(flags & _TAKEN_OVER),
+        awaits_answer=bool(flags & _AWAITS_ANSWER),
         entry_count=entry_count,
         posted=posted,
         holds={hold.call_id: hold for hold in opened},
@@ -172,15 +174,23 @@ def _hold(hold: Hold) -> list[Any]:
         [[route.carrier, route.number, route.prefix, rate_to_list(route.rate)]
          for route in hold.routes],
         to_micros(hold.granted_at),
+        hold.cap_seconds,
+        hold.capped_by and hold.capped_by.value,
+        hold.slice_seconds,
+        int(hold.charge_unreported),
         hold.max_seconds,
         hold.limited_by and hold.limited_by.value,
         hold.amount,
+        hold.used_seconds,
+        hold.extension,
+        _micros(hold.renewed_at),
     ]  # fmt: skip
 
 
 def _load_hold(stored: Sequence[Any]) -> Hold:
     call_id, number, ani, destination, prefix, deck, deck_version, plan, *terms = stored
-    rate, routes, granted_at, max_seconds, limited_by, amount = terms
+    rate, routes, granted_at, cap, capped_by, slice_seconds, charge, *grant = terms
+    max_seconds, limited_by, amount, used_seconds, extension, renewed_at = grant
     return Hold(
         call_id=call_id,
         number=number,
@@ -195,9 +205,16 @@ def _load_hold(stored: Sequence[Any]) -> Hold:
             Route(carrier, to, prefix, rate_from_list(cost)) for carrier, to, prefix, cost in routes
         ),
         granted_at=from_micros(granted_at),
+        cap_seconds=cap,
+        capped_by=capped_by and LimitedBy(capped_by),
+        slice_seconds=slice_seconds,
+        charge_unreported=bool(charge),
         max_seconds=max_seconds,
         limited_by=limited_by and LimitedBy(limited_by),
         amount=amount,
+        used_seconds=used_seconds,
+        extension=extension,
+        renewed_at=_instant(renewed_at),
     )
 
 

@@ -13,17 +13,21 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cardbill import money
-from cardbill.batches import Batch, FirstUse
+from cardbill.batches import Batch
 from cardbill.decks import Deck
 from cardbill.errors import CardbillError, RowUnreadable, SchemaTooNew, UnknownName
+from cardbill.flags import BatchFlags
 from cardbill.plans import BillingCycle, Plan
 from cardbill.routing import Carrier
 
 if TYPE_CHECKING:
     from moneyed import Money
 
-BATCH, PLAN, DECK, CARRIER, KEY = "batch", "plan", "deck", "carrier", "key"
-"""The kinds of items; ``key`` holds the check values of keyrings."""
+BATCH, PLAN, DECK, CARRIER = "batch", "plan", "deck", "carrier"
+FLAGS, KEY = "flags", "key"
+"""The kinds of items; ``flags`` are a batch's, ``key`` holds the check values of keyrings."""
+
+Item = Batch | Plan | Carrier | Deck | BatchFlags
 
 T = TypeVar("T")
 
@@ -79,6 +83,12 @@ class Snapshot:
         """Return a batch as it stands now."""
         return self._item(BATCH, name, Batch)
 
+    def flags(self, batch: str) -> BatchFlags:
+        """Return what of a batch is stopped now."""
+        if not self.version(FLAGS, batch):
+            return _NO_FLAGS
+        return self._item(FLAGS, batch, BatchFlags)
+
     def plan(self, name: str, version: int | None = None) -> Plan:
         """Return a plan, by default its newest version."""
         return self._item(PLAN, name, Plan, version)
@@ -108,8 +118,11 @@ class Snapshot:
         return item
 
 
-def encode(item: Batch | Plan | Carrier | Deck) -> tuple[str, str, bytes]:
-    """Return an item's kind, its name (decks have none of their own) and its bytes."""
+_NO_FLAGS = BatchFlags()
+
+
+def encode(item: Item) -> tuple[str, str, bytes]:
+    """Return an item's kind, its name (decks and flags have none of their own), its bytes."""
     match item:
         case Batch():
             return BATCH, item.name, _dump(_batch_fields(item))
@@ -117,12 +130,14 @@ def encode(item: Batch | Plan | Carrier | Deck) -> tuple[str, str, bytes]:
             return PLAN, item.name, _dump(_plan_fields(item))
         case Carrier():
             return CARRIER, item.name, _dump({"name": item.name, "deck": item.deck})
+        case BatchFlags():
+            return FLAGS, "", _dump({"blocked": item.blocked, "frozen": item.frozen})
         case Deck():
             return DECK, "", item.to_bytes()
     raise TypeError(f"{type(item).__name__} is not kept in the catalogue")
 
 
-def decode(kind: str, content: bytes) -> Batch | Plan | Carrier | Deck:
+def decode(kind: str, content: bytes) -> Item:
     """Return the item that :func:`encode` wrote.
 
     Raises:
@@ -160,6 +175,8 @@ def _batch_fields(batch: Batch) -> dict[str, Any]:
         "tax_jurisdiction": batch.tax_jurisdiction,
         "pin_length": batch.pin_length,
         "first_use": batch.first_use.value,
+        "validity": batch.validity.value,
+        "sold_first": batch.sold_first,
         "time_zone": batch.time_zone,
         "plan": batch.plan,
     }
@@ -173,7 +190,6 @@ def _batch(content: bytes) -> Batch:
             "face_value": _money(fields["face_value"]),
             "effective_date": _date(fields["effective_date"]),
             "expiration_date": _date(fields["expiration_date"]),
-            "first_use": FirstUse(fields["first_use"]),
         }
     )
 
@@ -188,6 +204,9 @@ def _plan_fields(plan: Plan) -> dict[str, Any]:
         "billing_cycle": [cycle.unit.value, cycle.count, _day(cycle.anchor)],
         "max_call_seconds": plan.max_call_seconds,
         "calls_at_once": plan.calls_at_once,
+        "slice_seconds": plan.slice_seconds,
+        "unreported_calls": plan.unreported_calls.value,
+        "unauthorised_calls": plan.unauthorised_calls.value,
         "minimum_balance": minimum,
         "language": plan.language,
     }
@@ -210,10 +229,15 @@ def _carrier(content: bytes) -> Carrier:
     return Carrier(**_load(content))
 
 
-_DECODERS: Mapping[str, Callable[[bytes], Batch | Plan | Carrier | Deck]] = {
+def _flags(content: bytes) -> BatchFlags:
+    return BatchFlags(**_load(content))
+
+
+_DECODERS: Mapping[str, Callable[[bytes], Item]] = {
     BATCH: _batch,
     PLAN: _plan,
     CARRIER: _carrier,
+    FLAGS: _flags,
     DECK: Deck.from_bytes,
 }
 

@@ -59,6 +59,7 @@ def render(report: AuditReport) -> str:
         f" = balances {_sum(report.balance_units, currency)}"
         f" + calls {_sum(report.calls_units, currency)}"
         f" + breakage {_sum(report.breakage_units, currency)}"
+        f" + voided {_sum(report.voided_units, currency)}"
         for currency in sorted(report.face_units)
     )
     lines.extend(f"PROBLEM {problem}" for problem in report.problems[:50])

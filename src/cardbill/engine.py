@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from attrs import frozen
 
-from cardbill import authorization
+from cardbill import authorization, settling
 from cardbill.answers import Caller, Credential, Denied, Grant
 from cardbill.audit import AuditReport, audit
 from cardbill.authorization import PIN, CallRequest
 from cardbill.calls import CallRecord, Outcome, check_call_id, parse_handle, report
 from cardbill.catalogue import NotLoaded
+from cardbill.control import Control
 from cardbill.denials import Denial
 from cardbill.dialing import NORTH_AMERICA, DialPlan, caller_number
 from cardbill.errors import (
@@ -27,11 +28,13 @@ from cardbill.errors import (
     UnknownCall,
     UnknownName,
 )
+from cardbill.holds import LONGEST_TALK_MS
 from cardbill.inquiry import CardView, look_up
 from cardbill.instants import aware, to_micros
 from cardbill.issuing import Batches
 from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
+from cardbill.names import check_count
 from cardbill.pins import check_pin
 from cardbill.reports import Reports
 from cardbill.rows import (
@@ -41,8 +44,9 @@ from cardbill.rows import (
     record_from_row,
     report_to_suspense,
 )
+from cardbill.runner import Runner
 from cardbill.shelf import Carriers, Decks, Plans, Shelf
-from cardbill.steps import CatalogueMoved, Decision, step
+from cardbill.steps import Decision
 
 if TYPE_CHECKING:
     from cardbill.cards import Card, Entry
@@ -86,6 +90,7 @@ class Engine:
 
     Attributes:
         decks, plans, carriers, batches: What is published and issued.
+        control: What operators sell, block, freeze and void.
         reports: Figures over cards and calls.
 
     Raises:
@@ -106,11 +111,13 @@ class Engine:
         self._clock = clock
         self._dial_plan = dial_plan
         self._shelf = Shelf(storage)
+        self._runner = Runner(storage, self._shelf)
         check_keys(storage, keyring)
         self.decks = Decks(self._shelf)
         self.plans = Plans(self._shelf)
         self.carriers = Carriers(self._shelf)
         self.batches = Batches(storage, self._shelf, keyring, self._now, below)
+        self.control = Control(storage, self._shelf, self._runner, self._now)
         self.reports = Reports(storage, self._shelf, self._now)
 
     def __enter__(self) -> Self:
@@ -222,6 +229,50 @@ class Engine:
             lambda card, record, shelf: authorization.authorize(card, record, request, shelf, now),
         )
 
+    def extend(
+        self, handle: str, *, used_seconds: int, number: int, at: datetime | None = None
+    ) -> Grant | Denied:
+        """Report how long a call has lasted and, where it is granted in slices, renew it.
+
+        Nothing is charged yet. The grant's ``max_seconds`` counts from the answer of the
+        call, and never falls. Where ``limited_by`` is not ``SLICE``, one second more is not
+        to be had as things stand: another call of the card may still give money back.
+
+        Args:
+            handle: Of the grant.
+            used_seconds: Talk time so far, in all; 0: not answered yet.
+            number: 1, 2, 3, ... per call; a repeated or overtaken one changes nothing.
+            at: The instant; default: now.
+
+        Returns:
+            A :class:`Grant` for the call as a whole; or a :class:`Denied`: it has used up
+            all it may, or its card was blocked: hang up.
+
+        Raises:
+            InvalidInput: Handle, time or number cannot be used; or the time is less than
+                an earlier one.
+            IdempotencyMismatch: The extension of that number told another time.
+            CallEnded: The call is over.
+            UnknownCall: No such call was granted, or the card is not in this store.
+        """
+        now = self._now(at)
+        card_id, call_id = parse_handle(handle)
+        check_count("used_seconds", used_seconds, 0, LONGEST_TALK_MS // 1000)
+        check_count("number", number, 1, 2**31)
+        try:
+            return self._step(
+                card_id,
+                call_key(call_id),
+                now,
+                lambda card, record, shelf: settling.extend(
+                    card, record, call_id, used_seconds, number, shelf, now
+                ),
+            )
+        except UnknownName as error:
+            if error.kind != "card":
+                raise
+            raise UnknownCall(call_id, suspended=False) from error
+
     def settle(
         self,
         handle: str,
@@ -231,6 +282,7 @@ class Engine:
         ended_at: datetime | None = None,
         carrier: str | None = None,
         cause: int | None = None,
+        to: str | None = None,
         at: datetime | None = None,
     ) -> CallRecord:
         """End a call: charge what it cost at the terms it was granted under.
@@ -247,6 +299,8 @@ class Engine:
             carrier: Who carried it. Not told, it is the only route there was, or unknown;
                 of a carrier that nobody knows, the cost is unknown.
             cause: The Q.850 release cause, where known.
+            to: The number as dialled, for a call that may never have been granted: by it a
+                plan can charge such calls, see :class:`Unauthorised`.
             at: The instant; default: now.
 
         Raises:
@@ -263,13 +317,14 @@ class Engine:
             cause=cause,
         )
         card_id, call_id = parse_handle(handle)
+        number = None if to is None else self._dialled(to)[0]
         try:
             return self._step(
                 card_id,
                 call_key(call_id),
                 now,
-                lambda card, record, shelf: authorization.settle(
-                    card, record, call_id, told, shelf, now
+                lambda card, record, shelf: settling.settle(
+                    card, record, call_id, told, number, shelf, now
                 ),
             )
         except UnknownName as error:
@@ -293,7 +348,7 @@ class Engine:
                 card_id,
                 call_key(call_id),
                 now,
-                lambda card, record, _: authorization.cancel(card, record, call_id, now),
+                lambda card, record, _: settling.cancel(card, record, call_id, now),
             )
         except UnknownName as error:
             if error.kind != "card":
@@ -331,7 +386,9 @@ class Engine:
         Raises:
             UnknownName: There is no such card.
         """
-        return look_up(self.storage.view(card_id).card, self._now(at))
+        row = self.storage.view(card_id).card
+        flags = self._shelf.get(lambda snapshot: snapshot.flags(row.batch))
+        return look_up(row, flags, self._now(at))
 
     def entries(self, card_id: str) -> Iterator[Entry]:
         """Yield a card's ledger, oldest first.
@@ -389,13 +446,13 @@ class Engine:
         while True:
             card = card_from_row(view.card)
             card.catch_up(at)
-            pinned = card.plan
+            opened = card.opened
             try:
                 answer = authorization.admit(card, credentials, self._shelf.snapshot, ani, at)
             except NotLoaded as missing:
                 self._shelf.load(missing)
                 continue
-            return None if pinned is None and card.plan is not None else answer
+            return answer if card.opened == opened else None
 
     def _dialled(self, to: str) -> tuple[str | None, str]:
         try:
@@ -404,14 +461,7 @@ class Engine:
             return None, error.problem
 
     def _step(self, card_id: str, key: str | None, at: datetime, decide: Decision[T]) -> T:
-        while True:
-            run = step(decide, self._shelf.snapshot, at)
-            try:
-                return self.storage.transact(card_id, run, key=key)
-            except NotLoaded as missing:
-                self._shelf.load(missing)
-            except CatalogueMoved:
-                self._shelf.refresh()
+        return self._runner.step(card_id, key, at, decide)
 
 
 def _calls_expired(card: Card, _record: object, _shelf: object) -> int:

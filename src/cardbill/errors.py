@@ -15,6 +15,7 @@
     ├── UnknownName (LookupError)     no batch, plan, deck, carrier or card of that name
     ├── DuplicateName                 the name is taken
     ├── TermsLocked                   what has been sold or used keeps its terms
+    ├── TransitionRefused             a card of that status cannot become what was asked
     ├── PlanRefused                   this plan cannot be given to that batch
     ├── GuessTooLikely                too many live PINs for their length
     ├── OperationError                the request does not fit what was done before
@@ -185,6 +186,22 @@ class DuplicateName(CardbillError):
 
 class TermsLocked(CardbillError):
     """Terms that cards already rely on cannot be changed."""
+
+
+class TransitionRefused(CardbillError):
+    """A card of that status cannot be sold, blocked or voided.
+
+    Attributes:
+        card_id: Which card.
+        status: What it is.
+        event: What was asked.
+    """
+
+    def __init__(self, card_id: str, status: str, event: str) -> None:
+        self.card_id = card_id
+        self.status = status
+        self.event = event
+        super().__init__(f"card {card_id} is {status}: {event} is not possible")
 
 
 class PlanRefused(CardbillError):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from moneyed import Money
 
     from cardbill.batches import Batch
+    from cardbill.flags import BatchFlags
     from cardbill.storage.contract import CardRow
 
 EXPORT_COLUMNS = (
@@ -83,9 +84,11 @@ class IssuedPin:
         return money.money(self.balance_units, self.currency)
 
 
-def issued_pin(batch: Batch, row: CardRow, at: datetime, *, number: str = MASK) -> IssuedPin:
+def issued_pin(
+    batch: Batch, flags: BatchFlags, row: CardRow, at: datetime, *, number: str = MASK
+) -> IssuedPin:
     """Return a stored card as an operator sees it at an instant."""
-    card = look_up(row, at)
+    card = look_up(row, flags, at)
     return IssuedPin(
         card_id=card.card_id,
         serial=card.serial,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from cardbill import money
+from cardbill.cards import Card
+from cardbill.flags import BatchFlags
 from cardbill.rows import card_from_row
 from cardbill.status import Status
 
@@ -28,7 +30,7 @@ class CardView:
         face_units, balance_units, held_units: Ledger units; the balance includes holds.
         first_used_at: ``None``: never used.
         expires_at: ``None``: never, or not before its first use.
-        plan: The plan it is pinned to; ``None``: not used yet.
+        plan: The plan it is pinned to; ``None``: not sold or used yet.
         open_calls: The ids of calls in progress.
     """
 
@@ -66,15 +68,20 @@ class CardView:
         return money.money(self.balance_units - self.held_units, self.currency)
 
 
-def look_up(row: CardRow, at: datetime) -> CardView:
-    """Return a stored card as time has left it at `at`."""
+def look_up(row: CardRow, flags: BatchFlags, at: datetime) -> CardView:
+    """Return a stored card as time has left it at `at`, under its batch's flags."""
     card = card_from_row(row)
     card.catch_up(at)
+    return view_of(card, flags, at)
+
+
+def view_of(card: Card, flags: BatchFlags, at: datetime) -> CardView:
+    """Return what is known of a card that has caught up with `at`."""
     return CardView(
         card_id=card.id,
         batch=card.batch,
         serial=card.serial,
-        status=card.status(at),
+        status=card.status(at, stopped=bool(flags.stops(card.serial))),
         currency=card.currency,
         face_units=card.face,
         balance_units=card.balance,

@@ -41,6 +41,7 @@ from cardbill.status import Status
 from cardbill.storage.contract import AuditRow, NewCard
 
 if TYPE_CHECKING:
+    from cardbill.flags import BatchFlags
     from cardbill.keyring import Keyring
     from cardbill.shelf import Shelf
     from cardbill.storage.contract import CardRow, Storage
@@ -250,9 +251,10 @@ class Batches(Collection[Batch]):
         wanted = None if status is None else check_choice("status", status, Status)
         check_count("limit", limit, 1, 10_000)
         now = self._now() if at is None else aware("at", at)
+        flags = self._flags(name)
         page: list[IssuedPin] = []
         for row in self._rows(name, after=check_count("after", after, 0, 2**62)):
-            issued = issued_pin(batch, row, now)
+            issued = issued_pin(batch, flags, row, now)
             if wanted is None or issued.status is wanted:
                 page.append(issued)
                 if len(page) == limit:
@@ -338,6 +340,9 @@ class Batches(Collection[Batch]):
             if other.pin_length == batch.pin_length
         )
 
+    def _flags(self, name: str) -> BatchFlags:
+        return self._shelf.get(lambda snapshot: snapshot.flags(name))
+
     def _check_sealing(self) -> None:
         if not self._keyring.sealing:
             raise KeyMissing("making PINs needs a sealing key: they could never be printed")
@@ -349,12 +354,14 @@ class Batches(Collection[Batch]):
 
     def _lines(self, batch: Batch, at: datetime, *, with_pins: bool) -> Iterator[str]:
         yield csv_line(EXPORT_COLUMNS)
+        flags = self._flags(batch.name)
         after = 0
         while page := self._storage.find_cards(batch.name, after=after, limit=_PAGE):
             after = page[-1].serial
             shown = self._unsealed([row.id for row in page]) if with_pins else {}
             for row in page:
-                yield export_line(issued_pin(batch, row, at, number=shown.get(row.id, MASK)))
+                number = shown.get(row.id, MASK)
+                yield export_line(issued_pin(batch, flags, row, at, number=number))
 
     def _unsealed(self, card_ids: Sequence[str]) -> dict[str, str]:
         shown: dict[str, str] = {}

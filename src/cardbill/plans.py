@@ -65,6 +65,32 @@ class BillingCycle:
             check_date("billing_cycle anchor", self.anchor)
 
 
+class Unreported(Enum):
+    """What a call costs whose end nobody reports in time."""
+
+    RELEASE = "release"
+    """What was reported of it while it lasted; the rest of the hold is free again."""
+    CHARGE = "charge"
+    """All that was granted."""
+
+
+class Unauthorised(Enum):
+    """What becomes of a call that is reported but was never granted."""
+
+    NOTE = "note"
+    """A record, without charge."""
+    CHARGE = "charge"
+    """It is priced by the deck in force at its answer, as far as money is left."""
+
+
+def _unreported(value: Unreported | str) -> Unreported:
+    return check_choice("unreported_calls", value, Unreported)
+
+
+def _unauthorised(value: Unauthorised | str) -> Unauthorised:
+    return check_choice("unauthorised_calls", value, Unauthorised)
+
+
 def _code(currency: str | Currency) -> str:
     return money.currency_code("currency", currency) if currency else ""
 
@@ -81,6 +107,11 @@ class Plan:
         billing_cycle: Default: never.
         max_call_seconds: The longest call granted, up to 31 days; ``None``: no such limit.
         calls_at_once: How many calls one card may have open.
+        slice_seconds: Grant calls in slices of so many seconds, 10 to 86,400, that the
+            host renews while a call lasts, so that several calls can share a card's
+            money; ``None``: the first call holds all it may cost.
+        unreported_calls: What a call costs whose end nobody reports.
+        unauthorised_calls: What becomes of a call that was never granted.
         minimum_balance: Calls are refused while less than this is available; ``None``: no.
         language: What callers hear: an IETF language tag.
 
@@ -95,6 +126,9 @@ class Plan:
     billing_cycle: BillingCycle = field(factory=BillingCycle)
     max_call_seconds: int | None = None
     calls_at_once: int = 1
+    slice_seconds: int | None = None
+    unreported_calls: Unreported = field(default=Unreported.RELEASE, converter=_unreported)
+    unauthorised_calls: Unauthorised = field(default=Unauthorised.NOTE, converter=_unauthorised)
     minimum_balance: Money | None = None
     language: str = "en"
 
@@ -109,6 +143,8 @@ class Plan:
         if self.max_call_seconds is not None:
             check_count("max_call_seconds", self.max_call_seconds, 1, LONGEST_CALL_SECONDS)
         check_count("calls_at_once", self.calls_at_once, 1, 100)
+        if self.slice_seconds is not None:
+            check_count("slice_seconds", self.slice_seconds, 10, 86_400)
         check_name("language", self.language)
         if not _LANGUAGE_TAG.fullmatch(self.language):
             raise InvalidInput("language", self.language, "must be an IETF language tag")

@@ -39,6 +39,7 @@ class Utilisation:
         spent_units: What calls have taken.
         held_units: What open calls may still take.
         breakage_units: What was left on cards when they expired.
+        voided_units: What voided cards were sold as, as far as it had not expired.
         liability_units: What callers can still spend, holds included.
     """
 
@@ -51,6 +52,7 @@ class Utilisation:
     spent_units: int
     held_units: int
     breakage_units: int
+    voided_units: int
     liability_units: int
 
     @property
@@ -72,6 +74,11 @@ class Utilisation:
     def breakage(self) -> Money:
         """What was left on cards when they expired."""
         return money.money(self.breakage_units, self.currency)
+
+    @property
+    def voided(self) -> Money:
+        """What voided cards were sold as."""
+        return money.money(self.voided_units, self.currency)
 
     @property
     def liability(self) -> Money:
@@ -141,17 +148,19 @@ class Reports:
         """
         terms = self._shelf.get(lambda snapshot: snapshot.batch(batch))
         now = self._now() if at is None else aware("at", at)
+        flags = self._shelf.get(lambda snapshot: snapshot.flags(batch))
         by_status = dict.fromkeys(Status, 0)
-        issued = activated = face = spent = held = breakage = balance = 0
+        issued = activated = face = spent = held = breakage = voided = balance = 0
         for row in self._cards(batch):
             card = card_from_row(row)
             card.catch_up(now)
             issued += 1
-            by_status[card.status(now)] += 1
+            by_status[card.status(now, stopped=bool(flags.stops(card.serial)))] += 1
             activated += card.first_used_at is not None
             face += card.face
             spent -= card.posted.get(EntryKind.CALL.value, 0)
             breakage -= card.posted.get(EntryKind.BREAKAGE.value, 0)
+            voided -= card.posted.get(EntryKind.VOID.value, 0)
             held += card.held
             balance += card.balance
         return Utilisation(
@@ -164,6 +173,7 @@ class Reports:
             spent_units=spent,
             held_units=held,
             breakage_units=breakage,
+            voided_units=voided,
             liability_units=balance,
         )
 

@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cardbill import catalogue
-from cardbill.catalogue import NotLoaded, Snapshot
+from cardbill.catalogue import Item, NotLoaded, Snapshot
 from cardbill.decks import Deck
 from cardbill.errors import WrongCurrency
 from cardbill.names import check_kind, check_name
@@ -16,7 +16,6 @@ from cardbill.plans import Plan
 from cardbill.routing import Carrier
 
 if TYPE_CHECKING:
-    from cardbill.batches import Batch
     from cardbill.storage.contract import Storage
 
 T = TypeVar("T")
@@ -57,14 +56,12 @@ class Shelf:
             except NotLoaded as missing:
                 self.load(missing)
 
-    def publish(
-        self, item: Batch | Plan | Carrier | Deck, *, name: str = "", expected: int | None = None
-    ) -> int:
+    def publish(self, item: Item, *, name: str = "", expected: int | None = None) -> int:
         """Store an item as the next version of its name, or keep an equal newest one.
 
         Args:
             item: What to store.
-            name: For a deck, which has none of its own.
+            name: For a deck or flags, which have none of their own.
             expected: The version it must follow; 0: the name must be new.
 
         Returns:

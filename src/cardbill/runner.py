@@ -1,0 +1,34 @@
+"""Runs steps on cards: loads what a decision asks for, and takes the step again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from cardbill.catalogue import NotLoaded
+from cardbill.steps import CatalogueMoved, Decision, step
+
+if TYPE_CHECKING:
+    from cardbill.shelf import Shelf
+    from cardbill.storage.contract import Storage
+
+T = TypeVar("T")
+
+
+class Runner:
+    """Steps over one store, by one process's view of its catalogue."""
+
+    def __init__(self, storage: Storage, shelf: Shelf) -> None:
+        self._storage = storage
+        self._shelf = shelf
+
+    def step(self, card_id: str, key: str | None, at: datetime, decide: Decision[T]) -> T:
+        """Run a decision on a card as one atomic step, and return its answer."""
+        while True:
+            run = step(decide, self._shelf.snapshot, at)
+            try:
+                return self._storage.transact(card_id, run, key=key)
+            except NotLoaded as missing:
+                self._shelf.load(missing)
+            except CatalogueMoved:
+                self._shelf.refresh()

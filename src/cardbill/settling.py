@@ -1,0 +1,230 @@
+"""Calls in progress and their end: extended, settled, cancelled.
+
+Events come late, twice, out of order or never; each is answered by what is known of the
+call by then. Pure functions, as in :mod:`cardbill.authorization`, on a card that has
+caught up with `at`. Source: domain.md section 4.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from attrs import evolve
+
+from cardbill.answers import Denied, Grant
+from cardbill.authorization import blocked, first_use, grant_of, plan_of, unusable
+from cardbill.calls import CallRecord, Outcome, Report
+from cardbill.cards import Card
+from cardbill.catalogue import CARRIER, DECK, Snapshot
+from cardbill.denials import Denial
+from cardbill.errors import CallEnded, IdempotencyMismatch, InvalidInput, UnknownCall
+from cardbill.holds import Hold, LimitedBy, renewed, reported, whole_seconds
+from cardbill.plans import Unauthorised
+from cardbill.rating import price
+from cardbill.routing import Route
+
+_NO_MORE = {
+    LimitedBy.MONEY: Denial.INSUFFICIENT_BALANCE,
+    LimitedBy.PLAN: Denial.LIMIT_REACHED,
+    LimitedBy.EXPIRY: Denial.EXPIRED,
+    LimitedBy.SLICE: Denial.LIMIT_REACHED,
+}
+
+
+def extend(
+    card: Card,
+    record: CallRecord | None,
+    call_id: str,
+    used_seconds: int,
+    number: int,
+    shelf: Snapshot,
+    at: datetime,
+) -> Grant | Denied:
+    """Note how long a call has lasted so far and, in slices, hold its next slice.
+
+    Nothing is posted. An extension that comes again, or after a later one, changes nothing
+    and is answered by how the call stands. A card that was blocked meanwhile gets no more.
+
+    Raises:
+        CallEnded: The call is over.
+        UnknownCall: No call of that id was granted on this card.
+        IdempotencyMismatch: The extension of that number told another time.
+        InvalidInput: The time is less than an earlier extension told.
+    """
+    hold = card.holds.get(call_id)
+    if hold is None:
+        ended = next((r for r in card.records if r.call_id == call_id), record)
+        if ended is None:
+            raise UnknownCall(call_id, suspended=False)
+        raise CallEnded(call_id, ended.outcome.value)
+    if number == hold.extension and used_seconds != hold.used_seconds:
+        raise IdempotencyMismatch(call_id, ["used_seconds"])
+    replayed = number <= hold.extension
+    stopped = blocked(card, shelf)
+    if not replayed:
+        if used_seconds < hold.used_seconds:
+            raise InvalidInput(
+                "used_seconds", used_seconds, f"{hold.used_seconds} were reported before"
+            )
+        if used_seconds:
+            _answered(card, hold, at - timedelta(seconds=used_seconds), shelf)
+        hold = reported(hold, used_seconds, number, at)
+        if stopped is None:
+            hold = renewed(hold, card.available)
+        card.replace(hold)
+    if stopped is not None:
+        return stopped
+    if hold.max_seconds is not None and hold.used_seconds >= hold.max_seconds:
+        assert hold.limited_by is not None  # noqa: S101  # whatever has an end has a reason
+        return Denied(reason=_NO_MORE[hold.limited_by], card_id=card.id)
+    return evolve(grant_of(card, hold), replayed=replayed)
+
+
+def settle(
+    card: Card,
+    record: CallRecord | None,
+    call_id: str,
+    told: Report,
+    number: str | None,
+    shelf: Snapshot,
+    at: datetime,
+) -> CallRecord:
+    """End a call by what the switch reports of it.
+
+    Args:
+        card: As it stands.
+        record: What is known of the call, if it has ended.
+        call_id: Of the call.
+        told: What the switch reports.
+        number: The called number in E.164 digits, where told: needed only to charge a
+            call that was never granted.
+        shelf: The catalogue.
+        at: The instant.
+
+    Raises:
+        IdempotencyMismatch: It was settled before with other figures.
+    """
+    if (hold := card.holds.get(call_id)) is not None:
+        route = _route(hold, told, shelf, card.currency)
+        if told.talk_ms:
+            _answered(card, hold, _answer_of(told, at), shelf)
+        return card.settle(call_id, told, route, at)
+    # The hold may have expired in this very step, while the card caught up.
+    ended = next((r for r in card.records if r.call_id == call_id), record)
+    if ended is None:
+        return _unauthorised(card, call_id, told, number, shelf, at)
+    if ended.report is not None:
+        return _same(ended, told)
+    if ended.hold is None:
+        return _unauthorised(card, call_id, told, number, shelf, at)
+    route = _route(ended.hold, told, shelf, card.currency)
+    card.records = [r for r in card.records if r.call_id != call_id]
+    if told.talk_ms:
+        _answered(card, ended.hold, _answer_of(told, at), shelf)
+    return card.settle_late(ended, told, route, at)
+
+
+def cancel(card: Card, record: CallRecord | None, call_id: str, at: datetime) -> CallRecord:
+    """End a call that was not made.
+
+    A call that is not known yet is noted as cancelled, so that an authorization that
+    arrives after its own cancellation is not granted.
+
+    Raises:
+        CallEnded: It was settled.
+    """
+    if call_id in card.holds:
+        return card.release(call_id, Outcome.CANCELLED, at)
+    ended = next((r for r in card.records if r.call_id == call_id), record)
+    if ended is None:
+        return card.note(call_id, Outcome.CANCELLED, None, at)
+    if ended.report is not None:
+        raise CallEnded(call_id, ended.outcome.value)
+    return evolve(ended, replayed=True)
+
+
+def _unauthorised(
+    card: Card, call_id: str, told: Report, number: str | None, shelf: Snapshot, at: datetime
+) -> CallRecord:
+    """Record a call that was never granted; charged where the plan says so and can tell how."""
+    batch = shelf.batch(card.batch)
+    denied = unusable(card, batch, shelf, at)
+    empty = denied is not None and denied.reason is Denial.EXHAUSTED
+    if number is None or not told.talk_ms or not (denied is None or empty):
+        return card.note(call_id, Outcome.UNAUTHORISED, told, at)
+    plan, version = plan_of(card, batch, shelf)
+    answered = _answer_of(told, at)
+    deck = shelf.deck(plan.deck)
+    match = deck.match(number, answered)
+    if plan.unauthorised_calls is Unauthorised.NOTE or match is None:
+        return card.note(call_id, Outcome.UNAUTHORISED, told, at)
+    hold = Hold(
+        call_id=call_id,
+        number=number,
+        ani=None,
+        destination=match.destination,
+        prefix=match.prefix,
+        deck=plan.deck,
+        deck_version=shelf.version(DECK, plan.deck),
+        plan=plan.name,
+        rate=match.rate,
+        routes=(),
+        granted_at=answered,
+        cap_seconds=None,
+        capped_by=None,
+        slice_seconds=None,
+        charge_unreported=False,
+        max_seconds=None,
+        limited_by=None,
+        amount=price(match.rate, whole_seconds(told.talk_ms)),
+    )
+    if not card.opened:
+        first_use(card, batch, (plan.name, version), at)
+    _answered(card, hold, answered, shelf)
+    route = _route(hold, told, shelf, card.currency)
+    return card.charge_unauthorised(hold, told, route, at)
+
+
+def _answer_of(told: Report, at: datetime) -> datetime:
+    """Return when a call was answered, as well as the report tells."""
+    ended = told.ended_at or at
+    return told.answered_at or ended - timedelta(milliseconds=told.talk_ms)
+
+
+def _answered(card: Card, hold: Hold, answered_at: datetime, shelf: Snapshot) -> None:
+    """Start the validity of a card that waited for its first answered call."""
+    if card.awaits_answer:
+        answered = max(hold.granted_at, answered_at)
+        card.start_validity(shelf.batch(card.batch).expiry_after(answered))
+
+
+def _route(hold: Hold, told: Report, shelf: Snapshot, currency: str) -> Route | None:
+    """Return who carried the call; a carrier that was not granted is looked up."""
+    route = hold.route(told.carrier)
+    if told.carrier is None or route is not None:
+        return route
+    if not shelf.version(CARRIER, told.carrier):
+        return None  # a misspelt carrier must not make the call free: its cost is unknown
+    deck = shelf.deck(shelf.carrier(told.carrier).deck)
+    match = deck.match(hold.number, hold.granted_at)
+    if match is None or deck.currency != currency:
+        return None
+    return Route(told.carrier, hold.number, match.prefix, match.rate)
+
+
+def _same(record: CallRecord, told: Report) -> CallRecord:
+    """Return the first answer again, if the report is the same."""
+    first = record.report
+    assert first is not None  # noqa: S101  # the caller looked
+    differing = [
+        name
+        for name, before, now in (
+            ("talk_ms", whole_seconds(first.talk_ms), whole_seconds(told.talk_ms)),
+            ("answered_at", first.answered_at, told.answered_at),
+            ("carrier", first.carrier, told.carrier),
+        )
+        if before != now
+    ]
+    if differing:
+        raise IdempotencyMismatch(record.call_id, differing)
+    return evolve(record, replayed=True)

@@ -14,7 +14,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from functools import cache, partial
@@ -70,6 +70,9 @@ class Plan(NamedTuple):
     calls_at_once: int = 1
     max_call: int | None = None
     minimum: int = 0
+    slice: int | None = None
+    charges_unreported: bool = False
+    charges_strays: bool = False
 
 
 class Batch(NamedTuple):
@@ -83,6 +86,8 @@ class Batch(NamedTuple):
     days: int | None = None  # after the first use
     zone: str = "UTC"
     opens_on_authentication: bool = False
+    sold_first: bool = False
+    days_from_answer: bool = False
 
     def begin(self, day: date) -> datetime:
         midnight = datetime.combine(day, datetime.min.time(), ZoneInfo(self.zone))
@@ -134,9 +139,18 @@ class Hold(NamedTuple):
     seconds: int | None
     amount: int
     limited_by: str | None
+    cap: int | None
+    capped_by: str | None
+    slice: int | None
+    charges_unreported: bool
+    used: int = 0
+    reports: int = 0  # the number of the last one
+    renewed: datetime | None = None
 
     @property
     def expires(self) -> datetime:
+        if self.slice and self.renewed:
+            return self.renewed + timedelta(seconds=self.slice + 300)
         talk = DAY if self.seconds is None else min(self.seconds, 31 * DAY)
         return self.granted + timedelta(seconds=180 + talk + 300)
 
@@ -170,7 +184,13 @@ class Card:
     currency: str
     face: int
     expires: datetime | None
-    plan: Plan | None = None  # pinned by the first use
+    serial: int
+    plan: Plan | None = None  # pinned by the sale or the first use
+    used: bool = False
+    sold: bool = False
+    blocked: bool = False
+    voided: bool = False
+    awaits_answer: bool = False
     holds: dict[str, Hold] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     entries: list[tuple[str, int, str, datetime]] = field(default_factory=list)
@@ -192,13 +212,6 @@ class Card:
     def posted(self, kind: str) -> int:
         return sum(amount for of_kind, amount, _, _ in self.entries if of_kind == kind)
 
-    def status(self, now: datetime) -> str:
-        if self.expires is not None and self.expires <= now:
-            return "expired"
-        if self.plan is None:
-            return "generated"
-        return "active" if self.balance else "exhausted"
-
     def post(self, kind: str, amount: int, at: datetime, call: str = "") -> None:
         if not self.entries:
             self.entries.append(("face", self.face, "", at))
@@ -206,10 +219,11 @@ class Card:
             self.entries.append((kind, amount, call, at))
 
     def end(self, call: str, record: Record, at: datetime) -> Record:
+        before = self.records.get(call)
         self.holds.pop(call, None)
         self.records[call] = record
-        if record.price:
-            self.post("call", -record.price, at, call)
+        if due := record.price - (before.price if before else 0):
+            self.post("call", -due, at, call)
         self.lapse(at)
         return record
 
@@ -223,10 +237,24 @@ class Card:
             if self.expires is not None and self.expires < at and self.expires <= now:
                 self.lapse(self.expires)
             if at <= now:
-                self.end(call, Record(self.holds[call], "expired", at, at), at)
+                self.end(call, self.unreported(self.holds[call]), at)
                 self.unseen.add(call)
         if self.expires is not None and self.expires <= now:
             self.lapse(self.expires)
+
+    @staticmethod
+    def unreported(hold: Hold) -> Record:
+        """What becomes of a call whose end nobody has reported in time."""
+        seconds = hold.used if hold.seconds is None else min(hold.used, hold.seconds)
+        if hold.charges_unreported and hold.seconds is not None:
+            seconds = hold.seconds
+        carrier, rate = hold.routes[0] if len(hold.routes) == 1 and seconds else (None, None)
+        return Record(
+            hold, "expired", hold.expires, hold.expires, None, seconds,
+            price=min(price(hold.rate, seconds), hold.amount),
+            cost=(price(rate, seconds) if rate else None) if seconds else 0,
+            carrier=carrier,
+        )  # fmt: skip
 
     @property
     def due(self) -> bool:
@@ -246,18 +274,20 @@ class Business:
         self.carriers: dict[str, str] = {}  # name: deck
         self.batches: dict[str, Batch] = {}
         self.cards: dict[str, Card] = {}
+        self.stopped: set[str] = set()  # batches
+        self.frozen: set[tuple[str, int]] = set()
 
     def issue(self, batch: Batch) -> None:
         self.batches[batch.name] = batch
         for serial in range(1, batch.cards + 1):
-            card = Card(batch.name, batch.currency, batch.face, batch.expiry())
+            card = Card(batch.name, batch.currency, batch.face, batch.expiry(), serial)
             self.cards[f"{batch.name}/{serial}"] = card
 
     def assign(self, name: str, plan: str) -> Answer:
         batch = self.batches[name]
         if self.plans[plan].currency != batch.currency:
             return "error", "PlanRefused"
-        used = any(card.plan for card in self.cards.values() if card.batch == name)
+        used = any(card.used for card in self.cards.values() if card.batch == name)
         if batch.plan not in {None, plan} and used:
             return "error", "TermsLocked"
         self.batches[name] = batch._replace(plan=plan)
@@ -285,10 +315,10 @@ class Business:
         batch = self.batches[card.batch]
         if reason := self._unusable(card, batch):
             return "denied", reason
-        if batch.opens_on_authentication and card.plan is None:
+        if batch.opens_on_authentication and not card.used:
             self._use(card, batch)
             card.store()
-        return "caller", card.status(self.now), card.balance, card.available, card.expires
+        return "caller", self.status(card), card.balance, card.available, card.expires
 
     def authorize(self, card_id: str, call: str, number: str | None) -> Answer:
         card = self.cards[card_id]
@@ -302,12 +332,53 @@ class Business:
             granted = self._decide(card, number)
             answer = ("denied", granted)
             if isinstance(granted, Hold):
-                if card.plan is None:
+                if not card.used:
                     self._use(card, self.batches[card.batch])
                 card.holds[call] = granted
                 answer = granted.answer(replayed=False)
         card.store()
         return answer
+
+    def extend(self, card_id: str, call: str, used: int, number: int) -> Answer:
+        if (card := self.cards.get(card_id)) is None:
+            return "error", "UnknownCall"
+        if (hold := card.holds.get(call)) is None:
+            return "error", "CallEnded" if call in card.records else "UnknownCall"
+        if number == hold.reports and used != hold.used:
+            return "error", "IdempotencyMismatch"
+        new = number > hold.reports
+        if new and used < hold.used:
+            return "error", "InvalidInput"
+        stopped = self._stopped(card)
+        if new:
+            if used:
+                self._answered(card, hold, self.now - timedelta(seconds=used))
+            hold = hold._replace(used=used, reports=number, renewed=self.now)
+            if hold.slice and not stopped:
+                hold = self._renewed(card, hold, used + hold.slice)
+            card.holds[call] = hold
+        card.store()
+        if stopped:
+            return "denied", "blocked"
+        if hold.seconds is not None and hold.used >= hold.seconds:
+            reasons = {"money": "insufficient_balance", "expiry": "expired"}
+            return "denied", reasons.get(hold.limited_by or "", "limit_reached")
+        return hold.answer(replayed=not new)
+
+    def _renewed(self, card: Card, hold: Hold, wanted: int) -> Hold:
+        longer, cut = longest(hold.rate, hold.amount + card.available, hold.cap)
+        limited_by = "money" if cut else hold.capped_by
+        if longer is None or wanted < longer:
+            longer, limited_by = wanted, "slice"
+        if hold.seconds is None or longer < hold.seconds:
+            return hold
+        amount = price(hold.rate, longer)
+        return hold._replace(seconds=longer, limited_by=limited_by, amount=amount)
+
+    def _answered(self, card: Card, hold: Hold, at: datetime) -> None:
+        if card.awaits_answer:
+            card.awaits_answer = False
+            card.expires = self.batches[card.batch].expiry(max(hold.granted, at))
 
     def settle(
         self,
@@ -317,6 +388,7 @@ class Business:
         answered: datetime | None,
         ended: datetime | None,
         carrier: str | None,
+        number: str | None = None,
     ) -> Answer:
         if (card := self.cards.get(card_id)) is None:
             return "error", "UnknownCall"
@@ -329,19 +401,38 @@ class Business:
             card.store()
             return record.answer(replayed=True)
         ended = ended or self.now
+        begun = answered or ended - timedelta(milliseconds=talk_ms)
         hold = record.hold if record else card.holds.get(call)
-        if hold is None:
+        if hold is None and talk and (stray := self._stray(card, number, begun, talk)):
+            batch = self.batches[card.batch]
+            if not card.used:
+                self._use(card, batch)
+            self._answered(card, stray, begun)
+            by, rate = self._carried(card, stray, carrier)
+            taken = min(stray.amount, max(0, card.available))
+            record = Record(
+                stray, "unauthorised", ended, self.now, told, talk, taken,
+                uncollected=stray.amount - taken,
+                cost=price(rate, talk) if rate else None,
+                carrier=by,
+            )  # fmt: skip
+            card.end(call, record, self.now)
+        elif hold is None:
             cost = None if talk else 0
             record = Record(None, "unauthorised", ended, self.now, told, cost=cost, carrier=carrier)
             card.records[call] = record
         else:
             by, rate = self._carried(card, hold, carrier) if talk else (carrier, None)
+            if talk:
+                self._answered(card, hold, begun)
             seconds = talk if hold.seconds is None else min(talk, hold.seconds)
             free_again = 0 if record else hold.amount
-            taken = min(price(hold.rate, seconds), hold.amount, card.available + free_again)
+            before = record.price if record else 0
+            owed = max(before, min(price(hold.rate, seconds), hold.amount))
+            taken = min(owed, before + card.available + free_again)
             record = Record(
                 hold, "settled", ended, self.now, told, seconds, taken,
-                uncollected=price(hold.rate, talk) - taken,
+                uncollected=max(0, price(hold.rate, talk) - taken),
                 cost=(price(rate, talk) if rate else None) if talk else 0,
                 carrier=by,
                 late=record is not None,
@@ -363,6 +454,74 @@ class Business:
         card.store()
         return record.answer(replayed=replayed)
 
+    def _stray(self, card: Card, number: str | None, begun: datetime, talk: int) -> Hold | None:
+        """The terms by which a call that was never granted is charged, if it is at all."""
+        batch = self.batches[card.batch]
+        if number is None or self._unusable(card, batch) not in {"", "exhausted"}:
+            return None
+        plan = card.plan or self.plans[batch.plan or ""]
+        row = self.decks[plan.deck].match(number, begun)
+        if row is None or not plan.charges_strays:
+            return None
+        return Hold(
+            number, row.destination, row.rate, (), begun, None, price(row.rate, talk), None,
+            None, None, None, False,
+        )  # fmt: skip
+
+    # -- what operators do ----------------------------------------------------------------
+
+    def operate(self, what: str, card_id: str) -> Answer:
+        card = self.cards[card_id]
+        place = card.batch, card.serial
+        status = self.status(replace(card, batch="no batch", blocked=False))
+        match what:
+            case "block batch":
+                self.stopped.add(card.batch)
+            case "unblock batch":
+                self.stopped.discard(card.batch)
+            case "freeze":
+                self.frozen.add(place)
+            case "thaw":
+                self.frozen.discard(place)
+            case "block":
+                if status == "void":
+                    return "error", "TransitionRefused"
+                card.blocked = True
+            case "unblock":
+                card.blocked = False
+            case "sell" if not card.sold:
+                if status != "generated" or card.blocked:
+                    return "error", "TransitionRefused"
+                card.sold = True
+                plan = self.batches[card.batch].plan
+                card.plan = self.plans[plan] if plan else None
+            case "void" if not card.voided:
+                if card.used:
+                    return "error", "TransitionRefused"
+                card.voided = True
+                if card.available:
+                    card.post("void", -card.available, self.now)
+        if what in {"block", "unblock", "sell", "void"}:
+            card.store()
+            return "card", self.status(card)
+        serials = tuple(sorted(serial for batch, serial in self.frozen if batch == card.batch))
+        return "flags", card.batch in self.stopped, serials
+
+    def status(self, card: Card) -> str:
+        if card.voided:
+            return "void"
+        if self._stopped(card):
+            return "blocked"
+        if card.expires is not None and card.expires <= self.now:
+            return "expired"
+        if card.used:
+            return "active" if card.balance else "exhausted"
+        return "sold" if card.sold else "generated"
+
+    def _stopped(self, card: Card) -> bool:
+        frozen = (card.batch, card.serial) in self.frozen
+        return card.blocked or frozen or card.batch in self.stopped
+
     def sweep(self) -> Answer:
         due = [card for card in self.cards.values() if card.due]
         calls = sum(len(card.unseen) for card in due)
@@ -375,12 +534,13 @@ class Business:
     def utilisation(self, batch: str) -> Answer:
         cards = [card for card in self.cards.values() if card.batch == batch]
         return (
-            dict(Counter(card.status(self.now) for card in cards)),
-            sum(card.plan is not None for card in cards),
+            dict(Counter(self.status(card) for card in cards)),
+            sum(card.used for card in cards),
             sum(card.face for card in cards),
             -sum(card.posted("call") for card in cards),
             sum(card.held for card in cards),
             -sum(card.posted("breakage") for card in cards),
+            -sum(card.posted("void") for card in cards),
             sum(card.balance for card in cards),
         )
 
@@ -402,16 +562,22 @@ class Business:
     # -- inside ---------------------------------------------------------------------------
 
     def _unusable(self, card: Card, batch: Batch) -> str:
+        status = self.status(card)
+        if status in {"void", "blocked"}:
+            return status
+        if status == "generated" and batch.sold_first:
+            return "not_sold"
         if batch.plan is None:
             return "not_assigned"
         if batch.first_day and self.now < batch.begin(batch.first_day):
             return "not_yet_effective"
-        status = card.status(self.now)
         return status if status in {"expired", "exhausted"} else ""
 
     def _use(self, card: Card, batch: Batch) -> None:
-        card.plan = self.plans[batch.plan or ""]
-        card.expires = batch.expiry(self.now)
+        card.plan = card.plan or self.plans[batch.plan or ""]
+        card.used = True
+        card.awaits_answer = batch.days_from_answer
+        card.expires = batch.expiry(None if batch.days_from_answer else self.now)
         card.post("face", 0, self.now)
 
     def _decide(self, card: Card, number: str | None) -> Hold | str:
@@ -430,11 +596,12 @@ class Business:
             return "destination_barred"
         if card.available < plan.minimum:
             return "below_minimum"
-        expires = card.expires if card.plan else batch.expiry(self.now)
+        counting = card.used and not card.awaits_answer
+        expires = card.expires if counting else batch.expiry(self.now)
         caps = [] if plan.max_call is None else [(plan.max_call, 0, "plan")]
         if expires is not None:
             caps.append(((expires - self.now) // timedelta(seconds=1), 1, "expiry"))
-        cap, _, limited_by = min(caps, default=(None, 0, None))
+        cap, _, capped_by = min(caps, default=(None, 0, None))
         if cap == 0:
             return "expired"
         seconds, cut = longest(row.rate, card.available, cap)
@@ -443,10 +610,13 @@ class Business:
         routes = self._routes(card, number, 180 if seconds is None else min(180, seconds))
         if not routes:
             return "no_route"
+        limited_by = "money" if cut else capped_by
+        if plan.slice and (seconds is None or plan.slice < seconds):
+            seconds, limited_by = plan.slice, "slice"
         amount = price(row.rate, FOREVER if seconds is None else seconds)
         return Hold(
-            number, row.destination, row.rate, routes, self.now, seconds, amount,
-            "money" if cut else limited_by,
+            number, row.destination, row.rate, routes, self.now, seconds, amount, limited_by,
+            cap, capped_by, plan.slice, plan.charges_unreported,
         )  # fmt: skip
 
     def _routes(self, card: Card, number: str, seconds: int) -> tuple[tuple[str, Rate], ...]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -30,7 +31,19 @@ from hypothesis.stateful import (
 from moneyed import Money
 
 import cardbill
-from cardbill import Caller, CallRecord, Denied, Engine, Grant, Keyring, Swept
+from cardbill import (
+    BatchFlags,
+    Caller,
+    CallRecord,
+    CardView,
+    Denied,
+    Engine,
+    Grant,
+    Keyring,
+    Swept,
+    Unauthorised,
+    Unreported,
+)
 from cardbill.calls import make_handle
 from cardbill.errors import CardbillError
 from cardbill.rows import card_from_row
@@ -97,19 +110,21 @@ DECKS = {
     "kite": (Deck("JPY", YENS[:2]),),
 }
 ONE_OF_FEW = st.integers(0, 3)
+STOPS = ["block", "freeze", "block batch", "void"]
+RESTARTS = ["unblock", "thaw", "unblock batch", "sell"]
 CARRIERS = ("acme", "bolt", "kite")  # each on the deck of its name
 PLANS = {
     "one": (
         Plan("one", "USD", "usd"),
-        Plan("one", "USD", "usd", calls_at_once=2, max_call=120, minimum=3 * M // 2),
+        Plan("one", "USD", "usd", 2, 120, 3 * M // 2, charges_unreported=True),
     ),
     "many": (
-        Plan("many", "USD", "usd", calls_at_once=3, max_call=200),
+        Plan("many", "USD", "usd", 3, 200, slice=45, charges_strays=True),
         Plan("many", "USD", "usd"),
     ),
     "yen": (
         Plan("yen", "JPY", "jpy", calls_at_once=3, max_call=300, minimum=300 * M),
-        Plan("yen", "JPY", "jpy", calls_at_once=2),
+        Plan("yen", "JPY", "jpy", 2, slice=60, charges_unreported=True, charges_strays=True),
     ),
 }
 PUBLISHED = ["usd", "usd", "usd", "jpy", "acme", "bolt", *PLANS]
@@ -119,9 +134,23 @@ BATCHES = (
     Batch("YEN", "JPY", 600 * M, 1, "yen", days=0, zone="Asia/Tokyo", opens_on_authentication=True),
     Batch("DATED", "USD", 2 * M, 1, "many", date(2026, 3, 8), date(2026, 3, 20), 5),
     Batch("UNSOLD", "USD", M, 1, last_day=date(2026, 4, 20), opens_on_authentication=True),
-)
+    Batch(
+        "SHELF", "USD", 2 * M, 2, "many", days=2, zone="America/New_York",
+        sold_first=True, days_from_answer=True,
+    ),
+)  # fmt: skip
 CARDS = [f"{batch.name}/{serial + 1}" for batch in BATCHES for serial in range(batch.cards)]
-OFTEN = ["OPEN/1", "OPEN/2", "FAMILY/1", "FAMILY/2", "FAMILY/1", "FAMILY/2", "YEN/1", *CARDS]
+OFTEN = [
+    "OPEN/1",
+    "OPEN/2",
+    "FAMILY/1",
+    "FAMILY/2",
+    "FAMILY/1",
+    "FAMILY/2",
+    "YEN/1",
+    "SHELF/1",
+    *CARDS,
+]
 
 # As dialled, and what that is.
 NUMBERS: dict[str, str | None] = {
@@ -187,6 +216,9 @@ def publish_plan(bill: Engine, plan: Plan) -> None:
             calls_at_once=plan.calls_at_once,
             max_call_seconds=plan.max_call,
             minimum_balance=minimum,
+            slice_seconds=plan.slice,
+            unreported_calls=(Unreported.CHARGE if plan.charges_unreported else Unreported.RELEASE),
+            unauthorised_calls=(Unauthorised.CHARGE if plan.charges_strays else Unauthorised.NOTE),
         )
     )
 
@@ -202,6 +234,8 @@ def issue(bill: Engine, batch: Batch) -> None:
             expiration_date=batch.last_day,
             expires_days_after_first_use=batch.days,
             first_use=cardbill.FirstUse(first_use),
+            validity=cardbill.Validity("first_answer" if batch.days_from_answer else "first_use"),
+            sold_first=batch.sold_first,
             time_zone=batch.zone,
             plan=batch.plan,
         )
@@ -256,6 +290,11 @@ def plain(result: object) -> Answer:
                 result.uncollected_units, result.cost_units, result.carrier, result.late,
                 result.replayed,
             )  # fmt: skip
+        case CardView():
+            return "card", result.status.value
+        case BatchFlags():
+            frozen = [range(first, last + 1) for first, last in result.frozen]
+            return "flags", result.blocked, tuple(chain.from_iterable(frozen))
         case Swept():
             return "swept", result.cards, result.calls_expired, result.failures
     raise AssertionError(f"an answer of an unknown kind: {result!r}")
@@ -438,8 +477,9 @@ class Machine(RuleBasedStateMachine):
         talk_ms, ended = told.get("talk_ms"), told.get("ended_at")
         if talk_ms is None:
             talk_ms = (ended - told["answered_at"]) // timedelta(milliseconds=1)
+        number = NUMBERS[told["to"]] if "to" in told else None
         expected = self.model.settle(
-            card_id, call, talk_ms, told.get("answered_at"), ended, told.get("carrier")
+            card_id, call, talk_ms, told.get("answered_at"), ended, told.get("carrier"), number
         )
         handle = make_handle(card_id, call)
         got = self.agree("settle", lambda: self.bill.settle(handle, **told), expected)
@@ -448,6 +488,8 @@ class Machine(RuleBasedStateMachine):
             self.reports[card_id, call] = told
             self.seen["settle late, collected"] += record.late and record.price > 0
             self.seen["settle late, short"] += record.late and record.uncollected > 0
+            stray = record.outcome == "unauthorised"
+            self.seen["settle of a stray, collected"] += stray and record.price > 0
             self.seen["settle beyond the grant"] += not record.late and record.uncollected > 0
             self.seen["settle at another carrier"] += bool(
                 record.hold and record.carrier and record.carrier not in dict(record.hold.routes)
@@ -477,6 +519,75 @@ class Machine(RuleBasedStateMachine):
             return {**carrier, "talk_ms": talk_ms}
         now = self.clock.now
         return {**carrier, "answered_at": now - timedelta(milliseconds=talk_ms), "ended_at": now}
+
+    @rule(
+        data=st.data(),
+        card=ONE_OF_FEW,
+        reports=st.lists(
+            st.tuples(
+                st.sampled_from([0, 20, 45, 45, 60, 200]),
+                st.sampled_from([1, 1, 1, 1, 2, 0, -1]),
+                st.sampled_from([0, 0, 0, 1, -1]),
+            ),
+            min_size=1,
+            max_size=4,
+        ),
+        blocked=st.sampled_from([False, False, False, True]),
+    )
+    def extend(
+        self, data: st.DataObject, card: int, reports: list[tuple[int, int, int]], blocked: bool
+    ) -> None:
+        """How long a call has lasted: again and again, twice, overtaken, with other figures."""
+        if not self._open():
+            self._authorize_usual(self.card(card))
+        if blocked and (calls := self._open()):
+            self._operate("block", calls[0][0])
+        for lasted, step, slip in reports:
+            if not (calls := self._open()):
+                break
+            card_id, call = data.draw(st.sampled_from(calls))
+            hold = self.model.cards[card_id].holds[call]
+            used = max(0, hold.used + slip + (lasted if step > 0 else 0))
+            self._extend(card_id, call, used, max(1, hold.reports + step))
+            self._pass_time(self.clock.now + timedelta(seconds=lasted))
+        for card_id in self.chosen:
+            if blocked and self.model.cards[card_id].blocked:
+                self._operate("unblock", card_id)
+
+    def _extend(self, card_id: str, call: str, used: int, number: int) -> None:
+        expected = self.model.extend(card_id, call, used, number)
+        handle = make_handle(card_id, call)
+        act = lambda: self.bill.extend(handle, used_seconds=used, number=number)  # noqa: E731
+        got = self.agree("extend", act, expected)
+        if got[0] == "granted":
+            hold = self.model.cards[card_id].holds[call]
+            self.seen[f"extend granted, limited by {hold.limited_by}"] += 1
+
+    @rule(
+        what=st.sampled_from(STOPS + 3 * RESTARTS),
+        card=ONE_OF_FEW,
+    )
+    def operate(self, what: str, card: int) -> None:
+        """What operators do to a card; a batch or serial that is stopped soon works again."""
+        self._operate(what, self.card(card))
+
+    def _operate(self, what: str, card_id: str) -> None:
+        expected = self.model.operate(what, card_id)
+        control = self.bill.control
+        who: dict[str, Any] = {"actor": "test", "reason": "to see what happens"}
+        batch, _, number = card_id.partition("/")
+        serial = int(number)
+        acts: dict[str, Callable[[], object]] = {
+            "block": lambda: control.block(card_id, **who),
+            "unblock": lambda: control.unblock(card_id, **who),
+            "sell": lambda: control.sell(card_id, **who),
+            "void": lambda: control.void(card_id, **who),
+            "block batch": lambda: control.block_batch(batch, **who),
+            "unblock batch": lambda: control.unblock_batch(batch, **who),
+            "freeze": lambda: control.freeze(batch, serial, serial, **who),
+            "thaw": lambda: control.thaw(batch, serial, serial, **who),
+        }
+        self.agree(what, acts[what], expected)
 
     @rule(data=st.data(), card=ONE_OF_FEW, told=TOLD, cancelled=st.booleans())
     def settle_late(self, data: st.DataObject, card: int, told: Told, cancelled: bool) -> None:
@@ -536,8 +647,9 @@ class Machine(RuleBasedStateMachine):
         call=st.sampled_from(["s1", "s2", "next"]),
         talk_ms=st.sampled_from([None, 0, 1, 60_000]),
         known=st.sampled_from([True, True, True, False]),
+        to=st.sampled_from([None, LONDON, LONDON, JAPAN, *NUMBERS]),
     )
-    def stray(self, card: int, call: str, talk_ms: int | None, known: bool) -> None:
+    def stray(self, card: int, call: str, talk_ms: int | None, known: bool, to: str | None) -> None:
         """The end of a call that was never authorized, or is of no card; None: cancelled."""
         card_id = self.card(card) if known else "FAMILY/3"
         if call == "next":
@@ -545,7 +657,8 @@ class Machine(RuleBasedStateMachine):
         if talk_ms is None:
             self._cancel(card_id, call)
         else:
-            self._settle(card_id, call, {"talk_ms": talk_ms, "carrier": "acme"})
+            called = {"to": to} if to else {}
+            self._settle(card_id, call, {"talk_ms": talk_ms, "carrier": "acme", **called})
 
     # -- time and processes
 
@@ -647,7 +760,7 @@ class Machine(RuleBasedStateMachine):
         assert (
             {status.value: count for status, count in report.by_status.items() if count},
             report.activated, report.face_units, report.spent_units, report.held_units,
-            report.breakage_units, report.liability_units,
+            report.breakage_units, report.voided_units, report.liability_units,
         ) == self.model.utilisation(batch)  # fmt: skip
         statuses = Counter(pin.status.value for pin in self.bill.batches.pins(batch))
         assert dict(statuses) == self.model.utilisation(batch)[0]
@@ -682,7 +795,7 @@ class Books(Machine):
             taken = -sum(entry.amount for entry in entries if entry.kind != "face")
             assert face == row.balance + taken
             assert [entry.amount for entry in entries if entry.kind == "face"] in ([], [face])
-            assert {entry.kind for entry in entries} <= {"face", "call", "breakage"}
+            assert {entry.kind for entry in entries} <= {"face", "call", "breakage", "void"}
             assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
             assert 0 <= row.held <= row.balance
             assert [
@@ -703,7 +816,7 @@ class Books(Machine):
                 card.status.value, card.expires_at, set(card.open_calls),
             ) == (
                 expected.balance, expected.held, expected.available,
-                expected.status(self.clock.now), expected.expires, set(expected.holds),
+                self.model.status(expected), expected.expires, set(expected.holds),
             )  # fmt: skip
 
     @invariant()
@@ -781,6 +894,13 @@ LEAST = {  # how often in the census, far below what is usual
         [
             "authenticate caller active",
             "authenticate caller generated",
+            "authorize denied blocked",
+            "extend denied insufficient_balance",
+            "extend error IdempotencyMismatch",
+            "extend error InvalidInput",
+            "extend granted replayed",
+            "sell error TransitionRefused",
+            "void error TransitionRefused",
             "authenticate denied unknown_credential",
             "authorize error CallEnded",
             "authorize error IdempotencyMismatch",
@@ -807,6 +927,8 @@ LEAST = {  # how often in the census, far below what is usual
             "authorize granted",
             "authorize granted, limited by money",
             "authorize granted, limited by plan",
+            "authorize granted, limited by slice",
+            "extend granted, limited by slice",
             "settle record settled",
         ],
         50,
@@ -824,7 +946,14 @@ LEAST = {  # how often in the census, far below what is usual
             "authorize denied not_assigned",
             "authorize denied not_yet_effective",
             "authorize denied too_many_calls",
+            "authorize denied not_sold",
+            "authorize denied void",
             "authorize granted, limited by None",
+            "extend denied blocked",
+            "extend denied limit_reached",
+            "extend granted, limited by expiry",
+            "extend granted, limited by money",
+            "settle of a stray, collected",
             "sweep of something",
         ],
         1,
@@ -856,11 +985,13 @@ EVENTS: dict[str, tuple[st.SearchStrategy[Any], ...]] = {
     "authorize": (_card, _call, st.sampled_from([LONDON, MIAMI, JAPAN, TOLL_FREE])),
     "settle": (_card, _call, st.sampled_from([0, 1, 45_500, 200_000, 4_000_000])),
     "cancel": (_card, _call),
+    "extend": (_card, _call, st.sampled_from([0, 30, 45, 90, 130]), st.integers(1, 4)),
+    "operate": (_card, st.sampled_from(["block", "unblock", "unblock"])),
     "publish": (_card, st.sampled_from(["usd", "jpy"]), st.integers(0, 1)),
     "wait": (_card, st.sampled_from([1, 100, 300, 500, 700, 3_600, DAY, 10 * DAY])),
     "wait for expiry": (_card, st.sampled_from([900, 200, 90, 1, 0, -100])),
 }
-OFTEN_EVENTS = [*EVENTS, "authorize", "authorize", "settle", "settle", "wait"]
+OFTEN_EVENTS = [*EVENTS, "extend", "authorize", "authorize", "settle", "settle", "wait"]
 HISTORIES = st.lists(
     st.sampled_from(OFTEN_EVENTS).flatmap(lambda kind: st.tuples(st.just(kind), *EVENTS[kind])),
     min_size=10,
@@ -876,6 +1007,10 @@ def happen(bill: Engine, clock: Clock, pins: dict[str, str], event: tuple[Any, .
             return bill.authorize(pin=pins[card], to=to, call_id=call)
         case "settle", card, call, talk_ms:
             return bill.settle(make_handle(card, call), talk_ms=talk_ms)
+        case "extend", card, call, used, number:
+            return bill.extend(make_handle(card, call), used_seconds=used, number=number)
+        case "operate", card, what:
+            return getattr(bill.control, what)(card, actor="test", reason="to see")
         case "cancel", card, call:
             return bill.cancel(make_handle(card, call))
         case "publish", _, name, version:

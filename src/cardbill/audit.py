@@ -224,7 +224,7 @@ def _terms(record: CallRecord) -> Iterator[str]:
         yield f"charged for {record.seconds} s"
     granted = min(price(hold.rate, record.seconds), hold.amount)
     if record.late:  # what was charged when its hold expired is not refunded
-        granted = max(granted, min(price(hold.rate, hold.unreported_seconds), hold.amount))
+        granted = max(granted, price(hold.rate, hold.unreported_seconds))
     if record.price_units > granted:
         yield "charged more than it was granted"
     should = max(price(hold.rate, actual), record.price_units)

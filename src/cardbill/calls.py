@@ -240,7 +240,7 @@ def unreported(record: CallRecord) -> CallRecord:
     return evolve(
         record,
         seconds=seconds,
-        price_units=min(price(hold.rate, seconds), hold.amount),
+        price_units=price(hold.rate, seconds),
         cost_units=carrier_cost(route, seconds),
         carrier=route.carrier if route and seconds else None,
     )

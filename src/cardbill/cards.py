@@ -166,7 +166,7 @@ class Card:
     def sell(self, plan: tuple[str, int] | None) -> None:
         """Mark the card sold, and pin it to the plan it is sold with, if any yet."""
         self.sold = True
-        self.plan = self.plan or plan
+        self.plan = plan
 
     def void(self, at: datetime) -> None:
         """Withdraw a card that was never used, for good; its face value leaves the books."""

@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "storage.memory",
         "storage.sqlite_schema",
         "storage.sqlite_connections",
+        "storage.sqlite_adding",
         "storage.sqlite",
         "storage.postgres",
         "storage.__init__",

@@ -238,8 +238,9 @@ class Storage(Protocol):
         """Add cards in bulk: all of them become visible at once, or none.
 
         A job that was done before does nothing and answers as it did then, without
-        taking anything from `cards`. The iterable is read as it is stored, never kept
-        whole in memory; when it raises, nothing is added.
+        taking anything from `cards`; of two who do the same job at once, both may take
+        theirs and one's are added. The iterable is read as it is stored, never kept
+        whole in memory; when it raises, nothing is added. Steps on cards go on meanwhile.
 
         Args:
             job: The key of the whole job.

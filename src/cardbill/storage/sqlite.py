@@ -25,7 +25,7 @@ from cardbill.errors import (
     UnknownName,
     VersionConflict,
 )
-from cardbill.storage.checks import check_card, check_step
+from cardbill.storage.checks import check_step
 from cardbill.storage.contract import (
     AuditRow,
     CardRow,
@@ -38,6 +38,7 @@ from cardbill.storage.contract import (
     SuspenseRow,
     View,
 )
+from cardbill.storage.sqlite_adding import Staging
 from cardbill.storage.sqlite_connections import Connections, call
 from cardbill.storage.sqlite_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 
@@ -67,10 +68,12 @@ _SWAP = (
     "UPDATE card SET version = ?, format = ?, balance = ?, held = ?, first_used_at = ?, "
     "expires_at = ?, blocked = ?, due_at = ?, state = ? WHERE id = ? AND version = ?"
 )
-_ADD_CARD = f"INSERT INTO card ({_columns(CardRow)}) VALUES ({_marks(CardRow)})"  # noqa: S608
 _ADD_ENTRY = f"INSERT INTO entry ({_columns(EntryRow)}) VALUES ({_marks(EntryRow)})"  # noqa: S608
 _PUT_RECORD = f"INSERT OR REPLACE INTO record ({_columns(RecordRow)}) VALUES ({_marks(RecordRow)})"  # noqa: S608
-_ADD_CREDENTIAL = "INSERT INTO credential (kind, token, card, sealed) VALUES (?, ?, ?, ?)"
+
+
+def _chunk(source: Iterator[NewCard]) -> list[NewCard]:
+    return call(list, islice(source, _CHUNK))
 
 
 class SQLiteStorage:
@@ -135,46 +138,29 @@ class SQLiteStorage:
         redraw: Callable[[NewCard], NewCard | None] | None = None,
         approve: Callable[[int], None] | None = None,
     ) -> int:
-        with self._connections.write() as connection:
-            done = connection.execute("SELECT added FROM job WHERE key = ?", (job,)).fetchone()
-            if done is not None:
-                return int(done[0])
-            added = 0
+        with self._connections.lend(keep=False) as connection:
+            if (done := self._added(connection, job)) is not None:
+                return done
+            staging = Staging(connection, redraw)
             source = iter(cards)
-            while chunk := self._chunk(source):
-                free = (self._free(connection, new, redraw) for new in chunk)
-                rows = [new.card for new in free if new is not None]
-                for row in rows:
-                    check_card(row)
-                connection.executemany(_ADD_CARD, rows)
-                added += len(rows)
-            if approve is not None:
-                call(approve, added)
-            connection.execute("INSERT INTO job (key, added) VALUES (?, ?)", (job, added))
-            return added
-
-    @staticmethod
-    def _chunk(source: Iterator[NewCard]) -> list[NewCard]:
-        return call(list, islice(source, _CHUNK))
-
-    @staticmethod
-    def _free(
-        connection: sqlite3.Connection,
-        new: NewCard,
-        redraw: Callable[[NewCard], NewCard | None] | None,
-    ) -> NewCard | None:
-        """Take the card's credential, or another one for as long as it is in use."""
-        offered: NewCard | None = new
-        while offered is not None:
             try:
-                connection.execute(_ADD_CREDENTIAL, offered.credential)
-            except sqlite3.IntegrityError as error:
-                if redraw is None:
-                    raise DuplicateCredential("a credential is in use already") from error
-                offered = call(redraw, offered)
-            else:
-                break
-        return offered
+                while chunk := _chunk(source):
+                    staging.take(chunk)
+            except DuplicateCredential:
+                if (done := self._added(connection, job)) is not None:
+                    return done  # by somebody else meanwhile: these are its own
+                raise
+            with self._connections.transaction(connection):
+                if (done := self._added(connection, job)) is not None:
+                    return done
+                added = staging.move(approve)
+                connection.execute("INSERT INTO job (key, added) VALUES (?, ?)", (job, added))
+                return added
+
+    @staticmethod
+    def _added(connection: sqlite3.Connection, job: str) -> int | None:
+        done = connection.execute("SELECT added FROM job WHERE key = ?", (job,)).fetchone()
+        return None if done is None else int(done[0])
 
     def view(self, card: str, key: str | None = None) -> View:
         with self._connections.read() as connection:

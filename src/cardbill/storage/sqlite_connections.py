@@ -75,8 +75,12 @@ class Connections:
         self._mode = "rw"
 
     @contextmanager
-    def lend(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection; what the driver raises leaves as an error of this library."""
+    def lend(self, *, keep: bool = True) -> Iterator[sqlite3.Connection]:
+        """Lend a connection; what the driver raises leaves as an error of this library.
+
+        Args:
+            keep: Use it again later; otherwise it is a new one, and closed afterwards.
+        """
         if self._pid != os.getpid():  # forked behind Python's back, or with steps under way
             if self._idle or self._lent:  # SQLite would take the parent's locks for ours
                 raise StorageError(f"{self._path.name}: open it again after a fork")
@@ -88,7 +92,7 @@ class Connections:
             if self._closed:
                 raise StorageClosed("this store was closed")
             self._lent += 1
-            if self._idle:
+            if self._idle and keep:
                 connection = self._idle.pop()
         try:
             if connection is None:
@@ -107,25 +111,30 @@ class Connections:
         except UnicodeError as error:
             raise ConstraintViolated("SQLite: a text that is no Unicode") from error
         finally:
-            self._give_back(connection)
+            self._give_back(connection, keep=keep)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction."""
+        with self.lend() as connection, self.transaction(connection):
+            yield connection
+
+    @contextmanager
+    def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
         """One transaction; writers of this process queue here, not in SQLite's busy loop."""
-        with self.lend() as connection:
-            if not self._writing.acquire(timeout=self._timeout):
-                raise StorageUnavailable("this process's other writers took too long")
+        if not self._writing.acquire(timeout=self._timeout):
+            raise StorageUnavailable("this process's other writers took too long")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
             try:
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                except BaseException:
-                    with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
-                        connection.execute("ROLLBACK")
-                    raise
-                self._commit(connection)
-            finally:
-                self._writing.release()
+                yield
+            except BaseException:
+                with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+                    connection.execute("ROLLBACK")
+                raise
+            self._commit(connection)
+        finally:
+            self._writing.release()
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -183,15 +192,16 @@ class Connections:
             raise
         return connection
 
-    def _give_back(self, connection: sqlite3.Connection | None) -> None:
+    def _give_back(self, connection: sqlite3.Connection | None, *, keep: bool) -> None:
         with self._gate:
             self._lent -= 1
             if connection is not None:
                 # One that could not roll back would keep its lock and its changes.
-                if self._closed or self._forking or connection.in_transaction:
-                    connection.close()
-                else:
+                usable = not (self._closed or self._forking or connection.in_transaction)
+                if usable and keep:
                     self._idle.append(connection)
+                else:
+                    connection.close()
             self._gate.notify_all()
 
     def _close_idle(self) -> None:

@@ -11,10 +11,13 @@ from tests.source_tree import PACKAGE, imports, read_sources
 # it; `x.__init__` is the folder's own file alone.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("names", "money", "dialing", "instants", "status", "denials", "csvfiles"),
+    ("names", "money", "dialing", "instants", "status", "denials", "csvfiles", "luhn", "callerid"),
     (
         "keyring",
         "pins",
+        "cardnumbers",
+        "access",
+        "dialled",
         "batches",
         "uploading",
         "taxes",
@@ -26,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("plans", "routing", "catalogue"),
     ("calls", "cards", "cardstate"),
-    ("answers", "authorization", "ivr"),
+    ("answers", "authorization", "registration", "ivr"),
     (
         "storage.contract",
         "storage.checks",
@@ -42,6 +45,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "steps",
         "inquiry",
         "keymarks",
+        "numbering",
+        "presented",
+        "callers",
         "shelf",
         "exporting",
         "intake",

@@ -219,6 +219,8 @@ PARTS = (
     ("shelf", "Decks"),
     ("shelf", "Plans"),
     ("shelf", "Carriers"),
+    ("shelf", "AccessNumbers"),
+    ("callers", "Callers"),
     ("issuing", "Batches"),
     ("reports", "Reports"),
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
+from cardbill import keyring
 from cardbill.answers import Caller, Credential, Denied, Grant
 from cardbill.batches import Batch, FirstUse
 from cardbill.calls import (
@@ -35,7 +36,7 @@ from cardbill.status import Status
 if TYPE_CHECKING:
     from cardbill.plans import Plan
 
-PIN = "pin"
+PIN = keyring.PIN
 """The kind of credential that a PIN is."""
 
 
@@ -81,7 +82,7 @@ def admit(
         card_id=card.id,
         status=card.status(at),
         currency=card.currency,
-        language=plan.language,
+        language=plan.language or "",
         balance_units=card.balance,
         available_units=card.available,
         expires_at=card.expires_at,

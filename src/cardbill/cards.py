@@ -18,6 +18,7 @@ from attrs import define, evolve, field, frozen
 from cardbill import money
 from cardbill.calls import CallRecord, Hold, Outcome, Report, rated
 from cardbill.errors import ConstraintViolated
+from cardbill.keyring import ANI
 from cardbill.routing import Route
 from cardbill.status import Status, derive
 
@@ -84,6 +85,7 @@ class Card:
         plan: Name and version of the plan it is pinned to, once used.
         sold, blocked, voided: Facts that its status derives from.
         taken_over: It came from another system, with what was left on it as its face.
+        pending: Callers' numbers that await confirmation: token to sealed copy, if kept.
         entry_count: How many ledger entries it has.
         posted: The sum of its ledger entries by kind.
         holds: Open holds by call id.
@@ -105,6 +107,7 @@ class Card:
     blocked: bool = False
     voided: bool = False
     taken_over: bool = False
+    pending: dict[bytes, bytes] = field(factory=dict)
     entry_count: int = 0
     posted: dict[str, int] = field(factory=dict)
     holds: dict[str, Hold] = field(factory=dict)
@@ -226,6 +229,13 @@ class Card:
             self.release(hold.call_id, Outcome.EXPIRED, hold.expires_at)
         if self.expires_at is not None and self.expires_at <= at:
             self._break_away(self.expires_at)
+            self.drop_numbers()
+
+    def drop_numbers(self) -> None:
+        """Free the callers' numbers that are registered with the card."""
+        if self.pending or any(kind == ANI for kind, _ in self.credentials):
+            self.credentials = [pair for pair in self.credentials if pair[0] != ANI]
+            self.pending = {}
 
     # -- inside ---------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The catalogue: batches, plans, decks and carriers, as immutable versions under names.
+"""The catalogue: batches, plans, decks, carriers, access numbers: versions under names.
 
 An item is stored as bytes that only this module reads and writes. A :class:`Snapshot` is
 what one process knows of the catalogue at one revision; what it does not hold yet it asks
@@ -12,9 +12,13 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attrs import asdict
+
 from cardbill import money
+from cardbill.access import AccessNumber
 from cardbill.batches import Batch, FirstUse
 from cardbill.decks import Deck
+from cardbill.dialing import DialPlan
 from cardbill.errors import CardbillError, RowUnreadable, SchemaTooNew, UnknownName
 from cardbill.plans import BillingCycle, Plan
 from cardbill.routing import Carrier
@@ -24,6 +28,11 @@ if TYPE_CHECKING:
 
 BATCH, PLAN, DECK, CARRIER, KEY = "batch", "plan", "deck", "carrier", "key"
 """The kinds of items; ``key`` holds the check values of keyrings."""
+ACCESS, NUMBERING = "access", "numbering"
+"""More of them; ``numbering`` holds which card numbers are whose."""
+
+Item = Batch | Plan | Carrier | Deck | AccessNumber
+"""What is published."""
 
 T = TypeVar("T")
 
@@ -96,6 +105,10 @@ class Snapshot:
         """Return a carrier as it stands now."""
         return self._item(CARRIER, name, Carrier)
 
+    def access(self, number: str) -> AccessNumber:
+        """Return an access number as it stands now."""
+        return self._item(ACCESS, number, AccessNumber)
+
     def _item(self, kind: str, name: str, of: type[T], version: int | None = None) -> T:
         if version is None:
             version = self._heads.get((kind, name), 0)
@@ -108,7 +121,7 @@ class Snapshot:
         return item
 
 
-def encode(item: Batch | Plan | Carrier | Deck) -> tuple[str, str, bytes]:
+def encode(item: Item) -> tuple[str, str, bytes]:
     """Return an item's kind, its name (decks have none of their own) and its bytes."""
     match item:
         case Batch():
@@ -117,12 +130,14 @@ def encode(item: Batch | Plan | Carrier | Deck) -> tuple[str, str, bytes]:
             return PLAN, item.name, _dump(_plan_fields(item))
         case Carrier():
             return CARRIER, item.name, _dump({"name": item.name, "deck": item.deck})
+        case AccessNumber():
+            return ACCESS, item.number, _dump(_access_fields(item))
         case Deck():
             return DECK, "", item.to_bytes()
     raise TypeError(f"{type(item).__name__} is not kept in the catalogue")
 
 
-def decode(kind: str, content: bytes) -> Batch | Plan | Carrier | Deck:
+def decode(kind: str, content: bytes) -> Item:
     """Return the item that :func:`encode` wrote.
 
     Raises:
@@ -159,6 +174,8 @@ def _batch_fields(batch: Batch) -> dict[str, Any]:
         "taxable": batch.taxable,
         "tax_jurisdiction": batch.tax_jurisdiction,
         "pin_length": batch.pin_length,
+        "pin_luhn": batch.pin_luhn,
+        "card_numbers": batch.card_numbers,
         "first_use": batch.first_use.value,
         "time_zone": batch.time_zone,
         "plan": batch.plan,
@@ -190,6 +207,9 @@ def _plan_fields(plan: Plan) -> dict[str, Any]:
         "calls_at_once": plan.calls_at_once,
         "minimum_balance": minimum,
         "language": plan.language,
+        "ani_limit": plan.ani_limit,
+        "ani_confirm": plan.ani_confirm,
+        "ani_rebind": plan.ani_rebind.value,
     }
 
 
@@ -210,10 +230,31 @@ def _carrier(content: bytes) -> Carrier:
     return Carrier(**_load(content))
 
 
-_DECODERS: Mapping[str, Callable[[bytes], Batch | Plan | Carrier | Deck]] = {
+def _access_fields(access: AccessNumber) -> dict[str, Any]:
+    return {
+        "number": access.number,
+        "stage": access.stage.value,
+        "language": access.language,
+        "dial_plan": access.dial_plan and asdict(access.dial_plan),
+        "pin_length": access.pin_length,
+        "kind": access.kind.value,
+        "credential": access.credential.value,
+    }
+
+
+def _access(content: bytes) -> AccessNumber:
+    fields = _load(content)
+    plan = fields["dial_plan"]
+    if plan is not None:
+        plan = DialPlan(**{**plan, "national_lengths": tuple(plan["national_lengths"])})
+    return AccessNumber(**{**fields, "dial_plan": plan})
+
+
+_DECODERS: Mapping[str, Callable[[bytes], Item]] = {
     BATCH: _batch,
     PLAN: _plan,
     CARRIER: _carrier,
+    ACCESS: _access,
     DECK: Deck.from_bytes,
 }
 

@@ -241,9 +241,9 @@ class Callers:
             card_id, access = of.card_id, access or of.access
             ani = of.ani if ani is None else ani
         elif isinstance(of, str):
-            card_id = of
             if ani is None:
                 raise InvalidInput("ani", None, "which number is needed with a card's id")
+            card_id = self._storage.view(of).card.id  # no answer repeats what names no card
         else:
             raise InvalidInput("of", None, "must be an authenticated caller or a card's id")
         return card_id, registrable(ani, self._dial_plan(access))

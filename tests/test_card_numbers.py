@@ -281,12 +281,18 @@ def test_a_guess_is_at_one_card_number(shop: Shop, terms: dict[str, Any], chance
     """How many cards there are does not matter, to them or to PINs that stand alone."""
     shop.bill.batches.create(batch("G", card_numbers="88003", **terms))
     assert shop.bill.batches.guess_probability("G") == chance
-    assert shop.bill.batches.guess_probability("B") == Fraction(3, 10**12)
     if chance > Fraction(1, 10**5):
         with pytest.raises(GuessTooLikely, match="the PIN of a given card number"):
             shop.bill.batches.generate_pins("G")
     else:
         assert shop.bill.batches.generate_pins("G").guess_probability == chance
+    assert shop.bill.batches.guess_probability("B") == Fraction(3, 10**12)
+    shop.bill.batches.create(
+        batch("P", quantity=1, card_numbers=None, pin_length=max(8, terms["pin_length"]))
+    )
+    file = f"PIN\n{'90175':0<{max(8, terms['pin_length'])}}\n"
+    made = shop.bill.batches.upload_pins("P", io.StringIO(file), dry_run=True)
+    assert made.guess_probability in (Fraction(1, 10**8), Fraction(4, 10**12))
 
 
 @pytest.mark.parametrize(
@@ -323,8 +329,31 @@ def test_a_batch_that_was_not_created_gives_its_numbers_up(shop: Shop):
         patch.setattr(shop.bill._shelf, "publish", fail)
         with pytest.raises(Broken):
             shop.bill.batches.create(batch("L", card_numbers="77"))
+        with pytest.raises(Broken):
+            shop.bill.batches.create(batch("J", card_numbers="76"))
     shop.bill.batches.create(batch("L", card_numbers="78"))
     shop.bill.batches.create(batch("K", card_numbers="77"))
+    with pytest.raises(InvalidInput, match="those of batch 'J'"):
+        shop.bill.batches.create(batch("H", card_numbers="76"))
+    shop.bill.batches.create(batch("J", card_numbers="76"))  # asked for again
+
+
+def test_who_comes_second_to_the_numbers_does_not_get_them(shop: Shop):
+    """Another batch is created between looking and taking."""
+    publish, waiting = shop.bill.storage.publish, ["now"]
+
+    def interrupted(kind: str, *args: Any, **options: Any) -> Any:
+        if kind == "numbering" and waiting:
+            waiting.clear()
+            shop.bill.batches.create(batch("M", card_numbers="77"))
+        return publish(kind, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shop.bill.storage, "publish", interrupted)
+        with pytest.raises(InvalidInput, match="those of batch 'M'"):
+            shop.bill.batches.create(batch("L", card_numbers="77"))
+        assert not waiting
+    assert shop.bill.batches.names() == ["B", "M", "N"]
 
 
 @pytest.mark.parametrize("kind", STORES)

@@ -194,8 +194,6 @@ class Callers:
             own = registrable(of.ani, self._dial_plan(access or of.access)) == number
             if of.credential[0] == ANI and not own:
                 return Registration(card_id=card_id, reason=NotRegistered.PIN_NEEDED)
-            if noted and not own:
-                return Registration(card_id=card_id, reason=NotRegistered.UNCONFIRMED)
             credential, confirm = of.credential, confirm or own
         ring = self._keyring
         tokens = ring.tokens(number, ANI)

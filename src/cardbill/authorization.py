@@ -34,6 +34,7 @@ from cardbill.routing import Refused, Route, routes
 from cardbill.status import Status
 
 if TYPE_CHECKING:
+    from cardbill.access import AccessNumber
     from cardbill.plans import Plan
 
 PIN = keyring.PIN
@@ -65,6 +66,7 @@ def admit(
     shelf: Snapshot,
     ani: str | None,
     at: datetime,
+    access: AccessNumber | None = None,
 ) -> Caller | Denied:
     """Decide whether a credential opens a card now. The card has caught up with `at`.
 
@@ -82,12 +84,13 @@ def admit(
         card_id=card.id,
         status=card.status(at),
         currency=card.currency,
-        language=plan.language or "",
+        language=plan.language or (access.language if access else "en"),
         balance_units=card.balance,
         available_units=card.available,
         expires_at=card.expires_at,
         ani=ani,
         credential=next(c for c in credentials if c in card.credentials),
+        access=access.number if access else None,
     )
 
 

@@ -33,7 +33,7 @@ from cardbill.instants import aware, to_micros
 from cardbill.issuing import Batches
 from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
-from cardbill.presented import Presented, welcomed
+from cardbill.presented import Presented
 from cardbill.reports import Reports
 from cardbill.rows import (
     call_key,
@@ -169,15 +169,15 @@ class Engine:
         card_id, credentials = self._resolve(who)
         if card_id is None:
             return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
-        admitted = self._look(card_id, now, credentials, number)
-        if admitted is None:
-            admitted = self._step(
-                card_id,
-                None,
-                now,
-                lambda card, _, shelf: authorization.admit(card, credentials, shelf, number, now),
-            )
-        return welcomed(admitted, told)
+        admitted = self._look(card_id, now, credentials, number, told)
+        if admitted is not None:
+            return admitted
+        return self._step(
+            card_id,
+            None,
+            now,
+            lambda card, _, shelf: authorization.admit(card, credentials, shelf, number, now, told),
+        )
 
     def authorize(
         self,
@@ -426,7 +426,12 @@ class Engine:
         return self._plan(self._access(access))
 
     def _look(
-        self, card_id: str, at: datetime, credentials: Sequence[Credential], ani: str | None
+        self,
+        card_id: str,
+        at: datetime,
+        credentials: Sequence[Credential],
+        ani: str | None,
+        access: AccessNumber | None,
     ) -> Caller | Denied | None:
         """Answer from a mere read; ``None`` where the answer would be the first use."""
         view = self.storage.view(card_id)
@@ -437,7 +442,8 @@ class Engine:
             card.catch_up(at)
             pinned = card.plan
             try:
-                answer = authorization.admit(card, credentials, self._shelf.snapshot, ani, at)
+                shelf = self._shelf.snapshot
+                answer = authorization.admit(card, credentials, shelf, ani, at, access)
             except NotLoaded as missing:
                 self._shelf.load(missing)
                 continue

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from cardbill.access import AccessNumber, Asks, Stage
-from cardbill.answers import Caller, Credential, Denied
+from cardbill.answers import Credential
 from cardbill.callerid import registrable
 from cardbill.cardnumbers import joined, keyed_number
 from cardbill.dialled import parse
@@ -92,14 +92,6 @@ class Presented:
             raise InvalidInput("pin", None, "must be text; or tell the caller's number")
         number = registrable(self.ani, plan)
         return [] if number is None else _tokens(keyring, ANI, number)
-
-
-def welcomed(answer: Caller | Denied, access: AccessNumber | None) -> Caller | Denied:
-    """Return the answer as callers on that access number get it: in a language, at least."""
-    if isinstance(answer, Denied):
-        return answer
-    language = answer.language or (access.language if access else "en")
-    return evolve(answer, language=language, access=access.number if access else None)
 
 
 def _tokens(keyring: Keyring, kind: str, secret: str) -> list[Credential]:

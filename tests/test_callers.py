@@ -370,6 +370,96 @@ def test_cards_without_a_plan_or_past_their_time_take_no_numbers(kind: str, tmp_
         assert said(shop.bill.callers.register("B/2", OTHER, confirm=True)) == "card_unusable"
 
 
+# -- a history against a model --------------------------------------------------------------
+
+
+class Model:
+    """Who has which number, said again in plain dictionaries; cards "B/1" to "B/3"."""
+
+    def __init__(self, limit: int, *, confirm: bool, move: bool) -> None:
+        self.limit, self.asks, self.move = limit, confirm, move
+        self.owner: dict[str, str] = {}
+        self.waiting: set[tuple[str, str]] = set()
+        self.void: set[str] = set()
+
+    def register(self, card: str, number: str, *, confirm: bool, noted: bool = False) -> str:
+        if card in self.void:
+            return "card_unusable"
+        if self.owner.get(number) == card:
+            return "registered"
+        if noted and (card, number) not in self.waiting:
+            return "not_pending"
+        if self.limit == 0:
+            return "not_offered"
+        has = {n for n, c in self.owner.items() if c == card}
+        has |= {n for c, n in self.waiting if c == card}
+        if len(has - {number}) >= self.limit:
+            return "limit_reached"
+        if self.asks and not confirm:
+            self.waiting.add((card, number))
+            return "unconfirmed"
+        self.waiting.discard((card, number))
+        if self.owner.get(number) is not None and not self.move:
+            return "taken"
+        if self.move:
+            self.waiting.discard((self.owner.get(number, ""), number))
+        self.owner[number] = card
+        return "registered"
+
+    def unregister(self, card: str, number: str) -> bool:
+        there = self.owner.get(number) == card or (card, number) in self.waiting
+        self.waiting.discard((card, number))
+        if self.owner.get(number) == card:
+            del self.owner[number]
+        return there
+
+    def voided(self, card: str) -> None:
+        self.void.add(card)
+        self.owner = {n: c for n, c in self.owner.items() if c != card}
+
+
+PHONES = ["+13055550101", "+13055550102", "+13055550103"]
+deeds = st.tuples(
+    st.sampled_from(["register", "register", "vouch", "confirm", "unregister", "void"]),
+    st.integers(1, 3),
+    st.sampled_from(PHONES),
+)
+
+
+@given(st.lists(deeds, max_size=25), st.integers(0, 2), st.booleans(), st.booleans())
+def test_any_history_leaves_each_number_where_it_belongs(
+    tmp_path_factory: pytest.TempPathFactory,
+    history: list[tuple[str, int, str]],
+    limit: int,
+    confirm: bool,
+    move: bool,
+):
+    rebind = "move" if move else "refuse"
+    terms = {"ani_limit": limit, "ani_confirm": confirm, "ani_rebind": rebind}
+    with open_shop("memory", tmp_path_factory.getbasetemp(), plan=terms) as shop:
+        calls, model = shop.bill.callers, Model(limit, confirm=confirm, move=move)
+        for deed, serial, phone in history:
+            card = f"B/{serial}"
+            if deed == "void":
+                shop.edit(card, voided=True)
+                model.voided(card)
+            elif deed == "unregister":
+                was_void = card in model.void  # whose numbers may still be on their way out
+                gone = calls.unregister(card, phone)
+                assert model.unregister(card, phone) == gone or was_void
+            elif deed == "confirm":
+                told = said(calls.confirm(card, phone))
+                assert told == model.register(card, phone, confirm=True, noted=True)
+            else:
+                told = said(calls.register(card, phone, confirm=deed == "vouch"))
+                assert told == model.register(card, phone, confirm=deed == "vouch")
+            for number in PHONES:
+                found = shop.bill.authenticate(ani=number)
+                has = found.card_id if isinstance(found, Caller) else None
+                assert has == model.owner.get(number)
+        shop.check_books()
+
+
 # -- misuse, keys, crashes ------------------------------------------------------------------
 
 

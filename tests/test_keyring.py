@@ -284,8 +284,10 @@ def test_each_kind_of_credential_has_a_context_of_its_own(kind: str):
 
 
 def test_a_kind_that_nobody_knows_has_no_token():
-    with pytest.raises(KeyError):
-        OLD.token(PIN, "voice")
+    with pytest.raises(InvalidInput) as caught:
+        OLD.token("voice", PIN)  # the wrong way round, so the kind is a secret
+    assert caught.value.field == "kind"
+    assert_silent(caught.value, PIN)
 
 
 def test_the_newest_key_comes_first_and_older_ones_are_still_tried():

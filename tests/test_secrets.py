@@ -22,8 +22,10 @@ import cardbill
 from cardbill import NORTH_AMERICA, AccessNumber, Batch, Denied, Engine, Keyring
 from cardbill.calls import make_handle
 from cardbill.cli import main
+from cardbill.dialled import Dialled
 from cardbill.errors import CardbillError
 from cardbill.pins import check_pin
+from cardbill.presented import Presented
 from tests.building import START, STORES, UK, KnownNumbers, Shop, open_shop, rows
 
 # Twelve, eight and twenty digits that appear nowhere by chance; one is never a card's.
@@ -373,6 +375,12 @@ def test_a_pin_dialled_as_the_destination_is_not_in_the_denial(shop: Shop):
         watch.hear("denied", denied)
         assert watch.hits() == []
     assert "902817364551" not in repr(rows(shop.bill.storage))
+
+
+@pytest.mark.parametrize("pin", PINS)
+def test_what_a_caller_presents_is_not_shown(pin: str):
+    who = Presented(pin=pin, card_number=pin, dialled=f"{pin}*{pin}", to=pin)
+    assert pin not in f"{who!r}{who}{Dialled(pin=pin, card_number=pin, to=pin)!r}"
 
 
 def test_a_keyring_shows_no_key(tmp_path: Path):

@@ -156,12 +156,17 @@ class Keyring:
         Args:
             secret: The PIN, the caller's number in E.164 digits, or ``card number|PIN``.
             kind: Which of them; equal digits of two kinds have different tokens.
+
+        Raises:
+            InvalidInput: There is no such kind.
         """
         return self.tokens(secret, kind)[0]
 
     def tokens(self, secret: str, kind: str = PIN) -> list[bytes]:
         """Return the look-up tokens under every key, newest first; see :meth:`token`."""
         plain = _plain(secret)
+        if kind not in self._macs:
+            raise InvalidInput("kind", None, f"must be one of {', '.join(self._macs)}")
         tokens = []
         for started in self._macs[kind]:
             mac = started.copy()

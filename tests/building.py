@@ -229,7 +229,11 @@ def rows(storage: Storage) -> dict[str, list[Any]]:
         "revision": [revision],
         "catalogue": sorted(heads),
         "cards": cards,
-        "credentials": sorted(storage.credentials([card.id for card in cards], "pin")),
+        "credentials": [
+            row
+            for kind in ("ani", "number+pin", "pin")
+            for row in sorted(storage.credentials([card.id for card in cards], kind))
+        ],
         "entries": [row for card in cards for row in storage.entries(card.id, limit=100_000)],
         "records": storage.records(limit=100_000),
         "suspense": storage.suspended(limit=100_000),

@@ -298,6 +298,71 @@ class ResolvesTheLastToken(TakenApart):
         return super().resolve(kind, tokens[::-1])
 
 
+@caught_by("test_a_credential_is_bound_if_there_is_none", "test_a_credential_goes_to_one_of_many")
+class BindsOverAnybody(TakenApart):
+    def bind(self, credential, *, expected):
+        held = self._credentials.get(credential[:2])
+        return super().bind(credential, expected=held and held.card)
+
+
+@caught_by("test_a_credential_is_bound_anew_if_it_is_whose_one_thinks")
+class BindsWhatIsNotThere(TakenApart):
+    def bind(self, credential, *, expected):
+        known = credential[:2] in self._credentials
+        return super().bind(credential, expected=expected if known else None)
+
+
+@caught_by("test_a_credential_is_bound_anew_if_it_is_whose_one_thinks")
+class BindsTheCardAlone(TakenApart):
+    def bind(self, credential, *, expected):
+        held = self._credentials.get(credential[:2])
+        kept = credential.sealed if held is None else held.sealed
+        return super().bind(credential._replace(sealed=kept), expected=expected)
+
+
+@caught_by("test_a_credential_is_bound_anew_if_it_is_whose_one_thinks")
+class ListsWithTheFormerCard(TakenApart):
+    def bind(self, credential, *, expected):
+        before = {card: list(places) for card, places in self._opens.items()}
+        bound = super().bind(credential, expected=expected)
+        if bound and expected is not None:
+            self._opens = before
+        return bound
+
+
+@caught_by("test_a_credential_is_bound_to_cards_that_are_there")
+class BindsToNoCard(TakenApart):
+    def bind(self, credential, *, expected):
+        if credential.card not in self._cards:
+            return False
+        return super().bind(credential, expected=expected)
+
+
+@caught_by("test_a_credential_goes_to_one_of_many")
+class BindsCheckedTooEarly(TakenApart):
+    def bind(self, credential, *, expected):
+        held = self._credentials.get(credential[:2])
+        if (held and held.card) != expected:
+            return False
+        time.sleep(0)
+        with self._open():
+            held = self._credentials.get(credential[:2])
+            return super().bind(credential, expected=held and held.card)
+
+
+@caught_by("test_a_credential_is_removed_if_it_is_whose_one_thinks")
+class UnbindsAnybodys(TakenApart):
+    def unbind(self, kind, token, *, expected):
+        held = self._credentials.get((kind, token))
+        return super().unbind(kind, token, expected=held.card if held else expected)
+
+
+@caught_by("test_a_credential_is_removed_if_it_is_whose_one_thinks")
+class UnbindsAnyKind(TakenApart):
+    def unbind(self, kind, token, *, expected):
+        return super().unbind(kind.lower(), token, expected=expected)
+
+
 @caught_by("test_due_cards_come_by_instant_and_id")
 class DueIgnoresAfter(TakenApart):
     def due(self, at, *, after=None, limit=500):

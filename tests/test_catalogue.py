@@ -10,20 +10,33 @@ from hypothesis import example, given, settings, strategies as st
 from moneyed import Money
 
 from cardbill import (
+    AccessNumber,
     Batch,
     BillingCycle,
     Carrier,
     CycleUnit,
     Deck,
     DeckRow,
+    DialPlan,
     FirstUse,
     Plan,
+    Rebind,
     Unauthorised,
     Unreported,
     Validity,
     rate,
 )
-from cardbill.catalogue import BATCH, CARRIER, DECK, PLAN, NotLoaded, Snapshot, decode, encode
+from cardbill.catalogue import (
+    ACCESS,
+    BATCH,
+    CARRIER,
+    DECK,
+    PLAN,
+    NotLoaded,
+    Snapshot,
+    decode,
+    encode,
+)
 from cardbill.errors import RowUnreadable, SchemaTooNew, UnknownName
 from cardbill.money import MAX_UNITS, coin, money
 from cardbill.names import check_name
@@ -54,6 +67,8 @@ def batches(draw: st.DrawFn) -> Batch:
         taxable=draw(st.booleans()),
         tax_jurisdiction=draw(names),
         pin_length=draw(st.integers(8, 20)),
+        pin_luhn=draw(st.booleans()),
+        card_numbers=draw(st.none() | st.text("0123456789", min_size=1, max_size=9)),
         first_use=draw(st.sampled_from(FirstUse)),
         validity=draw(st.sampled_from(Validity)),
         sold_first=draw(st.booleans()),
@@ -78,10 +93,13 @@ def plans(draw: st.DrawFn) -> Plan:
         max_call_seconds=draw(st.none() | st.integers(1, 31 * 86_400)),
         calls_at_once=draw(st.integers(1, 100)),
         minimum_balance=None if minimum is None else money(minimum, currency),
-        language=draw(st.sampled_from(["en", "de-CH", "zh-Hans"])),
         slice_seconds=draw(st.none() | st.integers(10, 86_400)),
         unreported_calls=draw(st.sampled_from(Unreported)),
         unauthorised_calls=draw(st.sampled_from(Unauthorised)),
+        language=draw(st.sampled_from([None, "en", "de-CH", "zh-Hans"])),
+        ani_limit=draw(st.integers(0, 50)),
+        ani_confirm=draw(st.booleans()),
+        ani_rebind=draw(st.sampled_from(Rebind)),
     )
 
 
@@ -116,12 +134,17 @@ def test_a_deck_reads_back_as_it_was_and_has_no_name_of_its_own(prefixes: list[s
 STORED = {
     BATCH: b'{"format":1,"name":"SUMMER-5","face_value":[5000000,"USD"],"quantity":1000,'
     b'"effective_date":"2024-02-29","expiration_date":null,"expires_days_after_first_use":90,'
-    b'"taxable":true,"tax_jurisdiction":"US-FL","pin_length":14,"first_use":"authentication",'
+    b'"taxable":true,"tax_jurisdiction":"US-FL","pin_length":14,"pin_luhn":true,"card_numbers":"88001","first_use":"authentication",'
     b'"time_zone":"America/New_York","plan":"Hello World"}',
     PLAN: b'{"format":1,"name":"Hello World","currency":"USD","deck":"retail",'
     b'"billing_cycle":["months",12000,"2024-01-31"],"max_call_seconds":3600,'
-    b'"calls_at_once":2,"minimum_balance":[100000,"USD"],"language":"es"}',
+    b'"calls_at_once":2,"minimum_balance":[100000,"USD"],"language":"es",'
+    b'"ani_limit":3,"ani_confirm":false,"ani_rebind":"move"}',
     CARRIER: b'{"format":1,"name":"acme","deck":"acme-cost"}',
+    ACCESS: b'{"format":1,"number":"442033330000","stage":"one","language":"en","dial_plan":'
+    b'{"country_code":"44","international_prefix":"00","national_prefix":"0",'
+    b'"national_lengths":[9,10],"shortest":8},"pin_length":12,"kind":"toll_free",'
+    b'"credential":"pin"}',
 }
 
 
@@ -136,6 +159,8 @@ def test_items_stored_in_format_1_can_be_read_for_ever():
             taxable=True,
             tax_jurisdiction="US-FL",
             pin_length=14,
+            pin_luhn=True,
+            card_numbers="88001",
             first_use=FirstUse.AUTHENTICATION,
             time_zone="America/New_York",
             plan="Hello World",
@@ -151,8 +176,24 @@ def test_items_stored_in_format_1_can_be_read_for_ever():
             calls_at_once=2,
             minimum_balance=Money("0.10", "USD"),
             language="es",
+            ani_limit=3,
+            ani_confirm=False,
+            ani_rebind="move",
         ),
         CARRIER: Carrier(name="acme", deck="acme-cost"),
+        ACCESS: AccessNumber(
+            number="442033330000",
+            stage="one",
+            dial_plan=DialPlan(
+                country_code="44",
+                international_prefix="00",
+                national_prefix="0",
+                national_lengths=(9, 10),
+                shortest=8,
+            ),
+            pin_length=12,
+            kind="toll_free",
+        ),
     }
 
 
@@ -170,7 +211,7 @@ def test_what_is_no_item_of_the_catalogue_is_not_kept(item: Any):
         encode(item)
 
 
-@pytest.mark.parametrize("kind", [BATCH, PLAN, CARRIER])
+@pytest.mark.parametrize("kind", [BATCH, PLAN, CARRIER, ACCESS])
 def test_what_a_newer_version_wrote_is_refused_as_that(kind: str):
     with pytest.raises(SchemaTooNew):
         decode(kind, b'{"format":2,"name":"x","surprise":1}')
@@ -185,7 +226,7 @@ def test_a_deck_of_a_newer_version_is_refused_as_that():
 DAMAGED = [b"", b"\0\1\2", b"{", b"{}", b"[]", b"null", b'{"format":1}', b'{"format":1,"x":2}']
 
 
-@pytest.mark.parametrize("kind", [BATCH, PLAN, CARRIER, DECK])
+@pytest.mark.parametrize("kind", [BATCH, PLAN, CARRIER, ACCESS, DECK])
 def test_a_damaged_item_is_told_from_one_of_a_newer_version(kind: str):
     for content in DAMAGED:
         with pytest.raises(RowUnreadable):

@@ -1018,7 +1018,6 @@ def test_batch_terms_that_cannot_be_used_are_named(
         (InexactAmount, "minimum_balance", {"minimum_balance": Money("0.0000001", USD)}),
         (InvalidInput, "billing_cycle", {"billing_cycle": "monthly"}),
         (InvalidInput, "language", {"language": 1.5}),
-        (InvalidInput, "language", {"language": None}),
     ],
 )
 def test_plan_terms_that_cannot_be_used_are_named(

@@ -276,6 +276,20 @@ def test_a_token_is_an_hmac_that_other_programs_can_compute():
     assert LOOKUP_ONLY.token(PIN) == due
 
 
+@pytest.mark.parametrize("kind", ["pin", "ani", "number+pin"])
+def test_each_kind_of_credential_has_a_context_of_its_own(kind: str):
+    due = hmac.new(K1, f"cardbill/{kind}/1|{PIN}".encode(), hashlib.sha256).digest()
+    assert OLD.token(PIN, kind) == due
+    assert OLD.tokens(PIN, kind) == [due]
+
+
+def test_a_kind_that_nobody_knows_has_no_token():
+    with pytest.raises(InvalidInput) as caught:
+        OLD.token("voice", PIN)  # the wrong way round, so the kind is a secret
+    assert caught.value.field == "kind"
+    assert_silent(caught.value, PIN)
+
+
 def test_the_newest_key_comes_first_and_older_ones_are_still_tried():
     newest = Keyring(lookup={2: K3}).token(PIN)
     assert NEW.token(PIN) == newest

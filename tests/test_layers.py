@@ -11,10 +11,13 @@ from tests.source_tree import PACKAGE, imports, read_sources
 # it; `x.__init__` is the folder's own file alone.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("names", "money", "dialing", "instants", "status", "denials", "csvfiles"),
+    ("names", "money", "dialing", "instants", "status", "denials", "csvfiles", "luhn", "callerid"),
     (
         "keyring",
         "pins",
+        "cardnumbers",
+        "access",
+        "dialled",
         "batches",
         "uploading",
         "taxes",
@@ -26,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("flags", "plans", "routing", "catalogue"),
     ("holds", "calls", "cards", "cardstate"),
-    ("answers", "authorization", "settling", "ivr"),
+    ("answers", "authorization", "settling", "registration", "ivr"),
     (
         "storage.contract",
         "storage.checks",
@@ -43,6 +46,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "steps",
         "inquiry",
         "keymarks",
+        "numbering",
+        "presented",
+        "callers",
         "shelf",
         "runner",
         "control",

@@ -19,11 +19,13 @@ from attrs import define, field
 from moneyed import USD, Money
 
 import cardbill
-from cardbill import NORTH_AMERICA, Batch, Denied, Engine, Keyring
+from cardbill import NORTH_AMERICA, AccessNumber, Batch, Denied, Engine, Keyring
 from cardbill.calls import make_handle
 from cardbill.cli import main
+from cardbill.dialled import Dialled
 from cardbill.errors import CardbillError
 from cardbill.pins import check_pin
+from cardbill.presented import Presented
 from tests.building import START, STORES, UK, KnownNumbers, Shop, open_shop, rows
 
 # Twelve, eight and twenty digits that appear nowhere by chance; one is never a card's.
@@ -31,6 +33,7 @@ CANARIES = [902_817_364_551, 40_917_263, 13_579_086_420_975_318_642]
 PINS = ["902817364551", "40917263", "13579086420975318642"]
 WRONG = "771288339944"
 SECRETS = [*PINS, WRONG]
+CALLER = "+13055550199"
 
 
 @define
@@ -76,7 +79,9 @@ class Watch:
 @pytest.fixture(params=STORES)
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     """Three batches of one card each, whose PINs are the canaries."""
-    with open_shop(request.param, tmp_path, quantity=1, numbers=CANARIES[:1]) as opened:
+    with open_shop(
+        request.param, tmp_path, quantity=1, numbers=CANARIES[:1], plan={"ani_limit": 2}
+    ) as opened:
         for name, number, length in (("C", CANARIES[1], 8), ("D", CANARIES[2], 20)):
             opened.bill.batches.create(
                 Batch(
@@ -105,6 +110,8 @@ def every_flow(shop: Shop, watch: Watch) -> None:
         watch.ask("wrong", partial(bill.authorize, pin=wrong, to=UK, call_id="w"))
     caller = bill.authenticate(pin=PINS[0])
     watch.ask("both", partial(bill.authorize, caller, pin=PINS[0], to=UK, call_id="w"))
+    for batch, pin in zip("BCD", PINS, strict=True):
+        call_in(bill, watch, f"{batch}/1", pin)
     naive = START.replace(tzinfo=None)
     watch.ask("bad instant", partial(bill.authenticate, pin=PINS[0], at=naive))
     watch.ask("bad call id", partial(bill.authorize, pin=PINS[0], to=UK, call_id=""))
@@ -146,6 +153,54 @@ def serve(bill: Engine, watch: Watch, card: str, pin: str) -> None:
     watch.ask("records", lambda: list(bill.records(card_id=card)))
 
 
+def call_in(bill: Engine, watch: Watch, card: str, pin: str) -> None:
+    """All the ways in: dialled strings right and wrong, card numbers, callers' numbers."""
+    bill.access_numbers.publish(
+        AccessNumber(number="18005550001", stage="one", pin_length=len(pin))
+    )
+    for asks in ("number+pin", "ani"):
+        number = {"number+pin": "18005550002", "ani": "18005550003"}[asks]
+        bill.access_numbers.publish(AccessNumber(number=number, stage="one", credential=asks))
+    strings: list[Any] = [
+        *(f"{pin}*{UK}", f"18005550001*{pin}*{UK}#", f"{pin}{UK}", pin, f"{pin}*", f"{pin}#"),
+        *(f"{pin}*{pin}", f"{pin}*{UK}*{pin}", f"{WRONG}*{pin}", f"{pin}x{UK}", f"*{pin}"),
+        *(f"{UK}*{pin}", f"18005550001*{pin}", f"{pin}*{pin}*{pin}*{pin}", f"+{pin}*{UK}"),
+        *(f"{WRONG}{UK}", f"{pin[:-1]}*{UK}", [pin], pin.encode(), int(pin)),
+    ]
+    granted = 0
+    for access in ("18005550001", "18005550002", "18005550003", pin, f"+{pin}", None):
+        for turn, dialled in enumerate(strings):
+            told = {"dialled": dialled, "access": access, "ani": CALLER}
+            call_id = f"{str(access)[-2:]}-{turn}"
+            answer = watch.ask("dialled", partial(bill.authorize, call_id=call_id, **told))
+            if getattr(answer, "granted", False):
+                granted += 1
+                watch.ask("record", partial(bill.cancel, answer.handle))
+    assert granted >= 3
+    ways: list[dict[str, Any]] = [
+        {"card_number": pin, "pin": pin},
+        {"card_number": pin},
+        {"card_number": [pin]},
+        {"card_number": WRONG, "pin": pin},
+        {"ani": pin},
+        {"access": pin},
+        {"ani": CALLER},
+    ]
+    for keyed in ways:
+        watch.ask("keyed", partial(bill.authenticate, **keyed))
+        watch.ask("keyed", partial(bill.authorize, to=UK, call_id="k1", **keyed))
+    caller = bill.authenticate(pin=pin, ani=CALLER)
+    who: list[Any] = [caller, card, pin, WRONG]
+    for of in who:
+        watch.ask("register", partial(bill.callers.register, of))
+        watch.ask("register", partial(bill.callers.register, of, CALLER, confirm=True))
+        watch.ask("confirm", partial(bill.callers.confirm, of, "305555"))
+        watch.ask("numbers", partial(bill.callers.numbers, of))
+        watch.ask("unregister", partial(bill.callers.unregister, of, access=pin))
+    watch.ask("register", partial(bill.callers.register, card, CALLER, access=WRONG))
+    watch.ask("pinless", partial(bill.authorize, ani=CALLER, to=pin, call_id="p1"))
+
+
 def issue(bill: Engine, watch: Watch, card: str, pin: str) -> None:
     batch, masked = card[0], io.StringIO()
     watch.ask("pins", partial(bill.batches.pins, batch))
@@ -182,6 +237,11 @@ def test_no_pin_is_said_or_kept_anywhere(
     ]
     assert watch.hits() == []
     kept = rows(shop.bill.storage)
+    assert CALLER in repr(kept["records"])  # callers' numbers are in records, and only there
+    assert any(row.kind == "ani" for row in kept["credentials"])
+    for table in ("cards", "credentials", "catalogue", "suspense", "audit"):
+        assert CALLER[2:] not in repr(kept[table]), table
+        assert CALLER[2:].encode().hex() not in repr(kept[table]), table
     assert len(kept["suspense"]) == 1
     assert len(kept["audit"]) == 3 * 3
     files = [path for path in tmp_path.iterdir() if path.name.startswith("cards.db")]
@@ -315,6 +375,12 @@ def test_a_pin_dialled_as_the_destination_is_not_in_the_denial(shop: Shop):
         watch.hear("denied", denied)
         assert watch.hits() == []
     assert "902817364551" not in repr(rows(shop.bill.storage))
+
+
+@pytest.mark.parametrize("pin", PINS)
+def test_what_a_caller_presents_is_not_shown(pin: str):
+    who = Presented(pin=pin, card_number=pin, dialled=f"{pin}*{pin}", to=pin)
+    assert pin not in f"{who!r}{who}{Dialled(pin=pin, card_number=pin, to=pin)!r}"
 
 
 def test_a_keyring_shows_no_key(tmp_path: Path):

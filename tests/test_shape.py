@@ -219,6 +219,8 @@ PARTS = (
     ("shelf", "Decks"),
     ("shelf", "Plans"),
     ("shelf", "Carriers"),
+    ("shelf", "AccessNumbers"),
+    ("callers", "Callers"),
     ("issuing", "Batches"),
     ("reports", "Reports"),
 )
@@ -352,7 +354,10 @@ def test_answers_survive_the_way_from_a_worker_process(tmp_path: Path):
         grant = shop.grant(to=UK)
         record = shop.bill.settle(grant.handle, talk_ms=60_000, carrier="acme")
         denied = shop.ask("c2", to="1")
-        for answer in (caller, grant, record, denied, shop.bill.card("B/1"), shop.bill.audit(),
+        registration = shop.bill.callers.register("B/1", "+13055550199")
+        access = cardbill.AccessNumber(number="18005551234", dial_plan=cardbill.NORTH_AMERICA)
+        for answer in (registration, access, caller, grant, record,
+                       denied, shop.bill.card("B/1"), shop.bill.audit(),
                        *shop.bill.entries("B/1"), *shop.bill.batches.pins("B"),
                        shop.bill.reports.utilisation("B"), shop.bill.sweep()):  # fmt: skip
             assert pickle.loads(pickle.dumps(answer)) == answer

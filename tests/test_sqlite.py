@@ -23,7 +23,7 @@ from cardbill.errors import (
     StorageError,
     StorageUnavailable,
 )
-from cardbill.storage.contract import AuditRow, Step, SuspenseRow
+from cardbill.storage.contract import AuditRow, CredentialRow, Step, SuspenseRow
 from cardbill.storage.sqlite import SQLiteStorage
 from cardbill.storage.sqlite_connections import Connections
 from cardbill.storage.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION
@@ -301,6 +301,9 @@ def test_nothing_hot_reads_a_whole_table(store):
     store.add_cards("job", [new_card(2)])
     store.resolve("pin", [b"x", b"y"])
     store.credentials([CARD], "pin")
+    store.bind(CredentialRow("ani", b"x", CARD, None), expected=None)
+    store.bind(CredentialRow("ani", b"x", CARD, None), expected=CARD)
+    store.unbind("ani", b"x", expected=CARD)
     store.find_cards(BATCH, after=1)
     store.count_cards(batch=BATCH)
     store.due(5)
@@ -316,7 +319,7 @@ def test_nothing_hot_reads_a_whole_table(store):
     store.audit_log(after=1)
     with store._connections.lend() as connection:
         connection.set_trace_callback(None)
-        asked = [sql for sql in said if sql.startswith(("SELECT", "UPDATE", "INSERT"))]
+        asked = [sql for sql in said if sql.startswith(("SELECT", "UPDATE", "INSERT", "DELETE"))]
         plans = {
             sql: [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
             for sql in asked
@@ -553,6 +556,8 @@ def test_every_writing_method_says_that_the_store_is_busy(store, path):
         for write in (
             lambda: impatient.transact(CARD, deposit),
             lambda: impatient.add_cards("job", [new_card(2)]),
+            lambda: impatient.bind(CredentialRow("ani", b"x", CARD, None), expected=None),
+            lambda: impatient.unbind("ani", b"x", expected=CARD),
             lambda: impatient.publish("plan", "basic", b"", expected=0),
             lambda: impatient.suspend(SuspenseRow("key", 1, "", "", b"")),
             lambda: impatient.append_audit(AuditRow(1, "", "", "", b"")),

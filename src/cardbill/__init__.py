@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     __version__: str
     from cardbill import errors
+    from cardbill.access import AccessKind, AccessNumber, Asks, Stage
     from cardbill.answers import Caller, Denied, Grant
     from cardbill.audit import AuditReport
     from cardbill.batches import Batch, FirstUse, Validity
@@ -32,14 +33,16 @@ if TYPE_CHECKING:
     from cardbill.keyring import Keyring
     from cardbill.money import RoundingMode, format_money
     from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
-    from cardbill.plans import BillingCycle, CycleUnit, Plan, Unauthorised, Unreported
+    from cardbill.plans import BillingCycle, CycleUnit, Plan, Rebind, Unauthorised, Unreported
     from cardbill.rating import Rate, Rounding, Step, max_duration, price, rate
+    from cardbill.registration import NotRegistered, RegisteredNumber, Registration
     from cardbill.reports import DestinationMargin, Utilisation
     from cardbill.routing import Carrier, Route
     from cardbill.status import Status
 
 # Where each public name lives; a module is imported when a name of it is first used.
 _HOMES = {
+    "access": ("AccessKind", "AccessNumber", "Asks", "Stage"),
     "audit": ("AuditReport",),
     "answers": ("Caller", "Denied", "Grant"),
     "batches": ("Batch", "FirstUse", "Validity"),
@@ -59,8 +62,9 @@ _HOMES = {
     "keyring": ("Keyring",),
     "money": ("RoundingMode", "format_money"),
     "opening": ("open", "open_storage"),
-    "plans": ("BillingCycle", "CycleUnit", "Plan", "Unauthorised", "Unreported"),
+    "plans": ("BillingCycle", "CycleUnit", "Plan", "Rebind", "Unauthorised", "Unreported"),
     "rating": ("Rate", "Rounding", "Step", "max_duration", "price", "rate"),
+    "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
     "reports": ("DestinationMargin", "Utilisation"),
     "routing": ("Carrier", "Route"),
     "status": ("Status",),
@@ -69,6 +73,9 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "NORTH_AMERICA",
+    "AccessKind",
+    "AccessNumber",
+    "Asks",
     "AuditReport",
     "Batch",
     "BatchFlags",
@@ -95,12 +102,17 @@ __all__ = [
     "Keyring",
     "LimitedBy",
     "Match",
+    "NotRegistered",
     "Outcome",
     "Plan",
     "Rate",
+    "Rebind",
+    "RegisteredNumber",
+    "Registration",
     "Rounding",
     "RoundingMode",
     "Route",
+    "Stage",
     "Status",
     "Step",
     "Swept",

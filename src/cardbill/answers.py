@@ -54,7 +54,9 @@ class Caller:
         balance_units, available_units: Ledger units, with and without what is held.
         expires_at: When the card expires; ``None``: never, or only counted from first use.
         ani: The caller's number as far as it is one.
-        credential: The (kind, token) that opened the card.
+        credential: The (kind, token) that opened the card: ``pin``, ``number+pin`` or, for
+            PINless callers, ``ani``.
+        access: The access number he came in on, if the host said so.
         authenticated: Always True.
     """
 
@@ -67,6 +69,7 @@ class Caller:
     expires_at: datetime | None
     ani: str | None
     credential: Credential = field(repr=False)
+    access: str | None = None
     authenticated: ClassVar[Literal[True]] = True
 
     @property

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
+from cardbill import keyring
 from cardbill.answers import Caller, Credential, Denied, Grant
 from cardbill.batches import Batch, FirstUse, Validity
 from cardbill.calls import CallRecord, make_handle
@@ -26,9 +27,10 @@ from cardbill.routing import Refused, routes
 from cardbill.status import Status
 
 if TYPE_CHECKING:
+    from cardbill.access import AccessNumber
     from cardbill.plans import Plan
 
-PIN = "pin"
+PIN = keyring.PIN
 """The kind of credential that a PIN is."""
 
 
@@ -57,6 +59,7 @@ def admit(
     shelf: Snapshot,
     ani: str | None,
     at: datetime,
+    access: AccessNumber | None = None,
 ) -> Caller | Denied:
     """Decide whether a credential opens a card now. The card has caught up with `at`.
 
@@ -74,12 +77,13 @@ def admit(
         card_id=card.id,
         status=card.status(at),
         currency=card.currency,
-        language=plan.language,
+        language=plan.language or (access.language if access else "en"),
         balance_units=card.balance,
         available_units=card.available,
         expires_at=card.expires_at,
         ani=ani,
         credential=next(c for c in credentials if c in card.credentials),
+        access=access.number if access else None,
     )
 
 

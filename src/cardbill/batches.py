@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from cardbill import money
+from cardbill.cardnumbers import CardNumbers, joined
 from cardbill.errors import InvalidInput, MissingFields
 from cardbill.instants import end_of_day, local_midnight, zone
+from cardbill.keyring import NUMBER_PIN, PIN
 from cardbill.names import check_choice, check_count, check_date, check_name
-from cardbill.pins import DEFAULT_LENGTH, check_length
+from cardbill.pins import DEFAULT_LENGTH, SHORTEST, SHORTEST_WITH_NUMBER, check_length
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -64,7 +66,12 @@ class Batch:
             use; ``None``: not limited by use. Of both limits the earlier counts.
         taxable: Whether taxes apply.
         tax_jurisdiction: Whose taxes; needed when taxable.
-        pin_length: Digits of generated PINs, 8 to 20.
+        pin_length: Digits of generated PINs, 8 to 20, with card numbers 4 to 20.
+        pin_luhn: The last digit of generated PINs is a Luhn check digit.
+        card_numbers: What the printed, public card numbers begin with; each is this prefix,
+            the serial in as many digits as the batch needs, and a Luhn check digit, at most
+            19 digits. Callers key it before their PIN, and PINs are unique only together
+            with it. ``None``: the PIN alone opens a card.
         first_use: What counts as first use.
         validity: What the days after first use are counted from.
         sold_first: Whether cards are dead until they are sold.
@@ -85,6 +92,8 @@ class Batch:
     taxable: bool = field(default=False)
     tax_jurisdiction: str | None = field(default=None)
     pin_length: int = field(default=DEFAULT_LENGTH)
+    pin_luhn: bool = False
+    card_numbers: str | None = None
     first_use: FirstUse = field(default=FirstUse.AUTHORIZATION, converter=_first_use)
     validity: Validity = field(default=Validity.FIRST_USE, converter=_validity)
     sold_first: bool = field(default=False)
@@ -101,7 +110,11 @@ class Batch:
         if self.face_units <= 0:
             raise InvalidInput("face_value", self.face_value, "must be above zero")
         check_count("quantity", self.quantity, 1, LARGEST_QUANTITY)
-        check_length("pin_length", self.pin_length)
+        shortest = SHORTEST if self.card_numbers is None else SHORTEST_WITH_NUMBER
+        check_length("pin_length", self.pin_length, shortest=shortest)
+        if not isinstance(self.pin_luhn, bool):
+            raise InvalidInput("pin_luhn", self.pin_luhn, "must be True or False")
+        _ = self.numbering  # its checks
         if self.plan is not None:
             check_name("plan", self.plan)
         for name in ("taxable", "sold_first"):
@@ -134,6 +147,21 @@ class Batch:
     def face_units(self) -> int:
         """The face value in ledger units."""
         return money.units("face_value", self.face_value, self.currency, coins=True)
+
+    @cached_property
+    def numbering(self) -> CardNumbers | None:
+        """How its cards are numbered; ``None``: they have no number."""
+        prefix = self.card_numbers
+        return None if prefix is None else CardNumbers(prefix=prefix, quantity=self.quantity)
+
+    @property
+    def credential_kind(self) -> str:
+        """What kind of credential its PINs are: alone, or with a card number."""
+        return PIN if self.numbering is None else NUMBER_PIN
+
+    def credential(self, serial: int, pin: str) -> str:
+        """Return the text that the look-up token of a card's credential is made of."""
+        return pin if self.numbering is None else joined(self.numbering.number(serial), pin)
 
     @cached_property
     def effective_at(self) -> datetime | None:

@@ -19,6 +19,7 @@ from cardbill import money
 from cardbill.calls import CallRecord, Outcome, Report, rated, unreported
 from cardbill.errors import ConstraintViolated
 from cardbill.holds import Hold
+from cardbill.keyring import ANI
 from cardbill.routing import Route
 from cardbill.status import Status, derive
 
@@ -88,6 +89,7 @@ class Card:
         sold, blocked, voided: Facts that its status derives from.
         awaits_answer: Its validity starts with the first answered call, and none is known.
         taken_over: It came from another system, with what was left on it as its face.
+        pending: Callers' numbers that await confirmation: token to sealed copy, if kept.
         entry_count: How many ledger entries it has.
         posted: The sum of its ledger entries by kind.
         holds: Open holds by call id.
@@ -110,6 +112,7 @@ class Card:
     voided: bool = False
     awaits_answer: bool = False
     taken_over: bool = False
+    pending: dict[bytes, bytes] = field(factory=dict)
     entry_count: int = 0
     posted: dict[str, int] = field(factory=dict)
     holds: dict[str, Hold] = field(factory=dict)
@@ -171,6 +174,7 @@ class Card:
     def void(self, at: datetime) -> None:
         """Withdraw a card that was never used, for good; its face value leaves the books."""
         self.voided = True
+        self.drop_numbers()
         if self.available > 0:
             self._open(at)
             self._post(EntryKind.VOID, -self.available, at)
@@ -294,6 +298,13 @@ class Card:
             self.expire(hold)
         if self.expires_at is not None and self.expires_at <= at:
             self._break_away(self.expires_at)
+            self.drop_numbers()
+
+    def drop_numbers(self) -> None:
+        """Free the callers' numbers that are registered with the card."""
+        if self.pending or any(kind == ANI for kind, _ in self.credentials):
+            self.credentials = [pair for pair in self.credentials if pair[0] != ANI]
+            self.pending = {}
 
     # -- inside ---------------------------------------------------------------------------
 

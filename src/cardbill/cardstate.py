@@ -57,6 +57,7 @@ def dump_card(card: Card) -> bytes:
             card.entry_count,
             card.posted,
             [_hold(hold) for hold in card.holds.values()],
+            [[token.hex(), sealed.hex()] for token, sealed in card.pending.items()],
         ]
     ).encode()
 
@@ -75,6 +76,7 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         entry_count,
         posted,
         holds,
+        pending,
     ) = _decode(state.decode())
     opened = [_load_hold(hold) for hold in holds]
     return Card(
@@ -97,6 +99,7 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         entry_count=entry_count,
         posted=posted,
         holds={hold.call_id: hold for hold in opened},
+        pending={bytes.fromhex(token): bytes.fromhex(sealed) for token, sealed in pending},
     )
 
 

@@ -1,4 +1,4 @@
-"""The catalogue: batches, plans, decks and carriers, as immutable versions under names.
+"""The catalogue: batches, plans, decks, carriers, access numbers: versions under names.
 
 An item is stored as bytes that only this module reads and writes. A :class:`Snapshot` is
 what one process knows of the catalogue at one revision; what it does not hold yet it asks
@@ -12,9 +12,13 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attrs import asdict
+
 from cardbill import money
+from cardbill.access import AccessNumber
 from cardbill.batches import Batch
 from cardbill.decks import Deck
+from cardbill.dialing import DialPlan
 from cardbill.errors import CardbillError, RowUnreadable, SchemaTooNew, UnknownName
 from cardbill.flags import BatchFlags
 from cardbill.plans import BillingCycle, Plan
@@ -23,11 +27,13 @@ from cardbill.routing import Carrier
 if TYPE_CHECKING:
     from moneyed import Money
 
-BATCH, PLAN, DECK, CARRIER = "batch", "plan", "deck", "carrier"
-FLAGS, KEY = "flags", "key"
-"""The kinds of items; ``flags`` are a batch's, ``key`` holds the check values of keyrings."""
+BATCH, PLAN, DECK, CARRIER, ACCESS = "batch", "plan", "deck", "carrier", "access"
+FLAGS, NUMBERING, KEY = "flags", "numbering", "key"
+"""The kinds of items. ``flags`` are a batch's, ``numbering`` holds which card numbers are
+whose, ``key`` the check values of keyrings."""
 
-Item = Batch | Plan | Carrier | Deck | BatchFlags
+Item = Batch | Plan | Carrier | Deck | AccessNumber | BatchFlags
+"""What is published."""
 
 T = TypeVar("T")
 
@@ -106,6 +112,10 @@ class Snapshot:
         """Return a carrier as it stands now."""
         return self._item(CARRIER, name, Carrier)
 
+    def access(self, number: str) -> AccessNumber:
+        """Return an access number as it stands now."""
+        return self._item(ACCESS, number, AccessNumber)
+
     def _item(self, kind: str, name: str, of: type[T], version: int | None = None) -> T:
         if version is None:
             version = self._heads.get((kind, name), 0)
@@ -132,6 +142,8 @@ def encode(item: Item) -> tuple[str, str, bytes]:
             return CARRIER, item.name, _dump({"name": item.name, "deck": item.deck})
         case BatchFlags():
             return FLAGS, "", _dump({"blocked": item.blocked, "frozen": item.frozen})
+        case AccessNumber():
+            return ACCESS, item.number, _dump(_access_fields(item))
         case Deck():
             return DECK, "", item.to_bytes()
     raise TypeError(f"{type(item).__name__} is not kept in the catalogue")
@@ -174,6 +186,8 @@ def _batch_fields(batch: Batch) -> dict[str, Any]:
         "taxable": batch.taxable,
         "tax_jurisdiction": batch.tax_jurisdiction,
         "pin_length": batch.pin_length,
+        "pin_luhn": batch.pin_luhn,
+        "card_numbers": batch.card_numbers,
         "first_use": batch.first_use.value,
         "validity": batch.validity.value,
         "sold_first": batch.sold_first,
@@ -209,6 +223,9 @@ def _plan_fields(plan: Plan) -> dict[str, Any]:
         "unauthorised_calls": plan.unauthorised_calls.value,
         "minimum_balance": minimum,
         "language": plan.language,
+        "ani_limit": plan.ani_limit,
+        "ani_confirm": plan.ani_confirm,
+        "ani_rebind": plan.ani_rebind.value,
     }
 
 
@@ -233,11 +250,32 @@ def _flags(content: bytes) -> BatchFlags:
     return BatchFlags(**_load(content))
 
 
+def _access_fields(access: AccessNumber) -> dict[str, Any]:
+    return {
+        "number": access.number,
+        "stage": access.stage.value,
+        "language": access.language,
+        "dial_plan": access.dial_plan and asdict(access.dial_plan),
+        "pin_length": access.pin_length,
+        "kind": access.kind.value,
+        "credential": access.credential.value,
+    }
+
+
+def _access(content: bytes) -> AccessNumber:
+    fields = _load(content)
+    plan = fields["dial_plan"]
+    if plan is not None:
+        plan = DialPlan(**{**plan, "national_lengths": tuple(plan["national_lengths"])})
+    return AccessNumber(**{**fields, "dial_plan": plan})
+
+
 _DECODERS: Mapping[str, Callable[[bytes], Item]] = {
     BATCH: _batch,
     PLAN: _plan,
     CARRIER: _carrier,
     FLAGS: _flags,
+    ACCESS: _access,
     DECK: Deck.from_bytes,
 }
 

@@ -13,7 +13,8 @@ from attrs import frozen
 from cardbill import authorization, settling
 from cardbill.answers import Caller, Credential, Denied, Grant
 from cardbill.audit import AuditReport, audit
-from cardbill.authorization import PIN, CallRequest
+from cardbill.authorization import CallRequest
+from cardbill.callers import Callers
 from cardbill.calls import CallRecord, Outcome, check_call_id, parse_handle, report
 from cardbill.catalogue import NotLoaded
 from cardbill.control import Control
@@ -35,7 +36,7 @@ from cardbill.issuing import Batches
 from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
 from cardbill.names import check_count
-from cardbill.pins import check_pin
+from cardbill.presented import Presented
 from cardbill.reports import Reports
 from cardbill.rows import (
     call_key,
@@ -45,10 +46,11 @@ from cardbill.rows import (
     report_to_suspense,
 )
 from cardbill.runner import Runner
-from cardbill.shelf import Carriers, Decks, Plans, Shelf
+from cardbill.shelf import AccessNumbers, Carriers, Decks, Plans, Shelf
 from cardbill.steps import Decision
 
 if TYPE_CHECKING:
+    from cardbill.access import AccessNumber
     from cardbill.cards import Card, Entry
     from cardbill.storage.contract import Storage
 
@@ -86,10 +88,11 @@ class Engine:
         keyring: The keys of its PINs.
         clock: Returns the present instant, aware.
         below: Draws a number from 0 up to, not including, its argument; PINs come from it.
-        dial_plan: How callers dial.
+        dial_plan: How callers dial, where their access number does not say otherwise.
 
     Attributes:
-        decks, plans, carriers, batches: What is published and issued.
+        decks, plans, carriers, access_numbers, batches: What is published and issued.
+        callers: The callers' numbers that open cards without a PIN.
         control: What operators sell, block, freeze and void.
         reports: Figures over cards and calls.
 
@@ -116,8 +119,10 @@ class Engine:
         self.decks = Decks(self._shelf)
         self.plans = Plans(self._shelf)
         self.carriers = Carriers(self._shelf)
+        self.access_numbers = AccessNumbers(self._shelf)
         self.batches = Batches(storage, self._shelf, keyring, self._now, below)
         self.control = Control(storage, self._shelf, self._runner, self._now)
+        self.callers = Callers(storage, keyring, self._now, self._step, self._read_by)
         self.reports = Reports(storage, self._shelf, self._now)
 
     def __enter__(self) -> Self:
@@ -138,44 +143,60 @@ class Engine:
     # -- calls ----------------------------------------------------------------------------
 
     def authenticate(
-        self, *, pin: str, ani: str | None = None, at: datetime | None = None
+        self,
+        *,
+        pin: str | None = None,
+        card_number: str | None = None,
+        ani: str | None = None,
+        access: str | None = None,
+        at: datetime | None = None,
     ) -> Caller | Denied:
-        """Find out whose PIN this is: stage one of a two-stage call.
+        """Find out who is calling: stage one of a two-stage call.
 
         Changes nothing, unless the batch counts authentication as the first use.
 
         Args:
-            pin: As the caller keyed it.
-            ani: The caller's number, as far as the network tells.
+            pin: As the caller keyed it; without one, the caller's number must be registered
+                with a card (PINless).
+            card_number: The printed card number, where cards have one; as the caller keyed it.
+            ani: The caller's number, as far as the network tells; it can be forged.
+            access: The access number the call came in on.
             at: The instant; default: now.
 
         Returns:
             A :class:`Caller`, or a :class:`Denied` that says why not.
+
+        Raises:
+            InvalidInput: Nothing is presented, or the access number is unknown.
         """
         now = self._now(at)
-        credentials = self._credentials(pin)
+        told = self._access(access)
+        who = Presented(pin=pin, card_number=card_number, ani=ani, access=told)
         number = caller_number(ani)
-        card_id = self._resolve(credentials)
+        card_id, credentials = self._resolve(who)
         if card_id is None:
             return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
-        admitted = self._look(card_id, now, credentials, number)
+        admitted = self._look(card_id, now, credentials, number, told)
         if admitted is not None:
             return admitted
         return self._step(
             card_id,
             None,
             now,
-            lambda card, _, shelf: authorization.admit(card, credentials, shelf, number, now),
+            lambda card, _, shelf: authorization.admit(card, credentials, shelf, number, now, told),
         )
 
     def authorize(
         self,
         caller: Caller | Denied | None = None,
         *,
-        to: str,
+        to: str | None = None,
         call_id: str,
         pin: str | None = None,
+        card_number: str | None = None,
         ani: str | None = None,
+        dialled: str | None = None,
+        access: str | None = None,
         at: datetime | None = None,
     ) -> Grant | Denied:
         """Ask leave for one call, and hold its money: the second stage, or the only one.
@@ -185,42 +206,58 @@ class Engine:
 
         Args:
             caller: What :meth:`authenticate` returned (a denial is returned as it is); or
-                give `pin`.
-            to: The number as dialled.
+                give what he presents, in one stage.
+            to: The number as dialled; or give `dialled`.
             call_id: Made by the host, one per call attempt, 1 to 128 visible ASCII
                 characters; never a peer's SIP Call-ID.
             pin: One stage: the PIN as the caller keyed it.
-            ani: One stage: the caller's number.
+            card_number: One stage: the printed card number, where cards have one.
+            ani: One stage: the caller's number; without a PIN it must be registered with a
+                card (PINless).
+            dialled: One stage: credential and number in one string, ``access*PIN*number``
+                or PIN digits followed by the number, as the access number says.
+            access: The access number the call came in on; default: the caller's.
             at: The instant; default: now.
 
         Returns:
             A :class:`Grant`, or a :class:`Denied` that says why not.
 
         Raises:
-            InvalidInput: The call id cannot be used; or both or neither of `caller` and
-                `pin` are given.
+            InvalidInput: The call id cannot be used; too little or too much is given; the
+                access number is unknown, or takes no dialled strings.
             CallEnded: A call of that id was made with this card and is over.
             IdempotencyMismatch: It is open, with another number.
         """
         now = self._now(at)
         check_call_id(call_id)
-        if (caller is None) == (pin is None):
-            raise InvalidInput("caller", None, "give either a caller or a pin")
+        presented = any(each is not None for each in (pin, card_number, dialled))
+        if caller is None:
+            presented |= ani is not None or access is not None
+        if (caller is None) != presented:
+            raise InvalidInput("caller", None, "give either a caller or what he presents")
+        if to is not None and dialled is not None:
+            raise InvalidInput("to", None, "is in the dialled string: give one of them")
         if isinstance(caller, Denied):
             return caller
         card_id: str | None
+        credentials: Sequence[Credential]
         if caller is not None and not isinstance(caller, Caller):
             raise InvalidInput("caller", None, "must be what authenticate() returned")
+        told = self._access(caller.access if caller and access is None else access)
         if caller is not None:
             card_id, credentials, number = caller.card_id, [caller.credential], caller.ani
         else:
-            credentials, number = self._credentials(pin), caller_number(ani)
-            card_id = self._resolve(credentials)
+            who = Presented(
+                pin=pin, card_number=card_number, ani=ani, dialled=dialled, to=to, access=told
+            ).apart()
+            number = caller_number(ani)
+            card_id, credentials = self._resolve(who)
+            to = None if who is None else who.to
         if card_id is None:
             return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
-        dialled, problem = self._dialled(to)
+        digits, problem = self._dialled(to, told)
         request = CallRequest(
-            call_id=call_id, number=dialled, problem=problem, ani=number, credentials=credentials
+            call_id=call_id, number=digits, problem=problem, ani=number, credentials=credentials
         )
         return self._step(
             card_id,
@@ -317,7 +354,7 @@ class Engine:
             cause=cause,
         )
         card_id, call_id = parse_handle(handle)
-        number = None if to is None else self._dialled(to)[0]
+        number = None if to is None else self._dialled(to, None)[0]
         try:
             return self._step(
                 card_id,
@@ -423,21 +460,35 @@ class Engine:
             raise InvalidInput("at", now, "must be in the years 1970 to 9900")
         return now
 
-    def _credentials(self, pin: object) -> list[Credential]:
-        """Return what might open a card; nothing for digits that can be no PIN."""
-        if not isinstance(pin, str):
-            raise InvalidInput("pin", None, "must be text")
-        try:
-            return [(PIN, token) for token in self._keyring.tokens(check_pin(pin))]
-        except InvalidInput:
-            return []  # whatever a caller keys is an answer, not an error
+    def _resolve(self, who: Presented | None) -> tuple[str | None, Sequence[Credential]]:
+        """Return the card that what a caller presents leads to, and what must open it.
 
-    def _resolve(self, credentials: Sequence[Credential]) -> str | None:
+        Every credential of every caller is looked up here and nowhere else.
+        """
+        if who is None:
+            return None, []
+        credentials = who.credentials(self._keyring, self._plan(who.access))
+        if not credentials:
+            return None, []
         tokens = [token for _, token in credentials]
-        return self.storage.resolve(PIN, tokens) if tokens else None
+        return self.storage.resolve(credentials[0][0], tokens), credentials
+
+    def _access(self, access: object) -> AccessNumber | None:
+        return None if access is None else self.access_numbers.find(access, self._dial_plan)
+
+    def _plan(self, access: AccessNumber | None) -> DialPlan:
+        return (access and access.dial_plan) or self._dial_plan
+
+    def _read_by(self, access: object) -> DialPlan:
+        return self._plan(self._access(access))
 
     def _look(
-        self, card_id: str, at: datetime, credentials: Sequence[Credential], ani: str | None
+        self,
+        card_id: str,
+        at: datetime,
+        credentials: Sequence[Credential],
+        ani: str | None,
+        access: AccessNumber | None,
     ) -> Caller | Denied | None:
         """Answer from a mere read; ``None`` where the answer would be the first use."""
         view = self.storage.view(card_id)
@@ -448,15 +499,16 @@ class Engine:
             card.catch_up(at)
             opened = card.opened
             try:
-                answer = authorization.admit(card, credentials, self._shelf.snapshot, ani, at)
+                shelf = self._shelf.snapshot
+                answer = authorization.admit(card, credentials, shelf, ani, at, access)
             except NotLoaded as missing:
                 self._shelf.load(missing)
                 continue
             return answer if card.opened == opened else None
 
-    def _dialled(self, to: str) -> tuple[str | None, str]:
+    def _dialled(self, to: str | None, access: AccessNumber | None) -> tuple[str | None, str]:
         try:
-            return self._dial_plan.e164(to), ""
+            return self._plan(access).e164("" if to is None else to), ""
         except InvalidNumber as error:
             return None, error.problem
 

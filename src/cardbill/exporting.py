@@ -48,6 +48,7 @@ class IssuedPin:
     Attributes:
         card_id, serial: Which.
         number: The PIN; stars unless it was asked to be shown.
+        card_number: What is printed beside it; ``None``: cards of its batch have no number.
         status: Now.
         value_units, balance_units: Ledger units.
         currency: ISO 4217 code.
@@ -60,6 +61,7 @@ class IssuedPin:
     card_id: str
     serial: int
     number: str
+    card_number: str | None
     status: Status
     value_units: int
     balance_units: int
@@ -93,6 +95,7 @@ def issued_pin(
         card_id=card.card_id,
         serial=card.serial,
         number=number,
+        card_number=None if batch.numbering is None else batch.numbering.number(card.serial),
         status=card.status,
         value_units=card.face_units,
         balance_units=card.balance_units,
@@ -114,8 +117,13 @@ def csv_line(cells: Sequence[object]) -> str:
     return line.getvalue()
 
 
+def export_columns(batch: Batch) -> tuple[str, ...]:
+    """Return the columns of a batch's export; ``card_number`` where its cards have one."""
+    return EXPORT_COLUMNS if batch.numbering is None else (*EXPORT_COLUMNS, "card_number")
+
+
 def export_line(pin: IssuedPin) -> str:
-    """Return the line of one PIN, in the order of :data:`EXPORT_COLUMNS`."""
+    """Return the line of one PIN, in the order of :func:`export_columns`."""
     return csv_line(
         (
             pin.number,
@@ -127,6 +135,7 @@ def export_line(pin: IssuedPin) -> str:
             pin.expiration_date,
             pin.activated_at and pin.activated_at.isoformat(),
             pin.expiration_period,
+            *([] if pin.card_number is None else [pin.card_number]),
         )
     )
 

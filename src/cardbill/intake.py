@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TextIO
 
 from attrs import frozen
 
-from cardbill.authorization import PIN
 from cardbill.cards import Card
 from cardbill.csvfiles import label, opened
 from cardbill.errors import (
@@ -44,7 +43,8 @@ class Generated:
     Attributes:
         batch: The batch's name.
         count: PINs stored; of a dry run: that would be.
-        guess_probability: How likely one guess hits one of all live PINs of that length;
+        guess_probability: How likely one guess hits one of all live PINs of that length, or
+            the PIN of one card number;
             0 for an upload that was done before, since its file is not read again.
     """
 
@@ -78,7 +78,8 @@ class Intake:
 
     def draw(self, serial: int, below: Callable[[int], int]) -> NewCard:
         """Return a card with a PIN drawn at random."""
-        return self._new(draw(self._batch.pin_length, below), serial)
+        batch = self._batch
+        return self._new(draw(batch.pin_length, below, checked=batch.pin_luhn), serial)
 
     def uploaded(self, pins: Iterator[UploadedPin]) -> Iterator[NewCard]:
         """Yield a card for each PIN, numbered in their order."""
@@ -91,7 +92,8 @@ class Intake:
             self._progress(serial, self._batch.quantity)
 
     def _new(self, pin: str, serial: int, row: UploadedPin | None = None) -> NewCard:
-        batch, token = self._batch, self._keyring.token(pin)
+        batch, kind = self._batch, self._batch.credential_kind
+        token = self._keyring.token(batch.credential(serial, pin), kind)
         worth = batch.face_units
         expires_at, first_used_at = batch.expires_at, None
         if row is not None:
@@ -107,13 +109,18 @@ class Intake:
             currency=batch.currency,
             face=worth,
             balance=worth,
-            credentials=[(PIN, token)],
+            credentials=[(kind, token)],
             first_used_at=first_used_at,
             taken_over=row is not None and row.balance is not None,
             expires_at=expires_at,
         )
         sealed = self._keyring.seal(pin, card.id)
-        return NewCard(card_to_row(card, version=1), CredentialRow(PIN, token, card.id, sealed))
+        return NewCard(card_to_row(card, version=1), CredentialRow(kind, token, card.id, sealed))
+
+
+def target(batch: Batch) -> str:
+    """Return what a guess at one of its PINs would hit."""
+    return "a live PIN" if batch.numbering is None else "the PIN of a given card number"
 
 
 def add_once(
@@ -171,7 +178,7 @@ def upload(
             if count != batch.quantity:
                 problem = f"the file holds {count:,} PINs, the batch has {batch.quantity:,}"
                 raise InvalidInput("quantity", None, problem)
-            check_probability(reading.guess_probability(others), limit)
+            check_probability(reading.guess_probability(others), limit, target=target(batch))
             if dry_run:
                 raise _DryRun
 

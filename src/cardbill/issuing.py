@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TextIO
 
 from attrs import evolve
 
-from cardbill.authorization import PIN
 from cardbill.batches import Batch
 from cardbill.catalogue import BATCH
 from cardbill.errors import (
@@ -24,16 +23,17 @@ from cardbill.errors import (
     VersionConflict,
 )
 from cardbill.exporting import (
-    EXPORT_COLUMNS,
     IssuedPin,
     csv_line,
     destination,
+    export_columns,
     export_line,
     issued_pin,
 )
 from cardbill.instants import aware, to_micros
-from cardbill.intake import Generated, Intake, Progress, add_once, upload
+from cardbill.intake import Generated, Intake, Progress, add_once, target, upload
 from cardbill.names import check_choice, check_count, check_kind, check_text
+from cardbill.numbering import claim
 from cardbill.pins import GUESS_LIMIT, MASK, check_probability, guess_probability
 from cardbill.plans import check_assignable
 from cardbill.shelf import Collection
@@ -75,10 +75,12 @@ class Batches(Collection[Batch]):
             DuplicateName: There is a batch of that name.
             UnknownName: There is no plan of the name it gives.
             PlanRefused: That plan cannot be given to it.
+            InvalidInput: Another batch has some of its card numbers.
         """
         check_kind("batch", batch, Batch)
         if batch.plan is not None:
             self._check_plan(batch, batch.plan)
+        claim(self._storage, batch)
         try:
             self._shelf.publish(batch, expected=0)
         except VersionConflict as error:
@@ -113,6 +115,8 @@ class Batches(Collection[Batch]):
 
     def guess_probability(self, name: str) -> Fraction:
         """Return how likely one guess hits a live PIN once this batch has its PINs.
+
+        Where cards have numbers, it is a guess at the PIN of one card number.
 
         Raises:
             UnknownName: There is no such batch.
@@ -155,7 +159,7 @@ class Batches(Collection[Batch]):
         intake = Intake(self._keyring, batch, progress)
 
         def drawn() -> Iterator[NewCard]:  # not begun where the job was done before
-            check_probability(probability, max_guess_probability)
+            check_probability(probability, max_guess_probability, target=target(batch))
             yield from intake.generated(self._below)
 
         def redraw(taken: NewCard) -> NewCard:
@@ -210,8 +214,9 @@ class Batches(Collection[Batch]):
         self._check_sealing()
         others: Counter[int] = Counter()
         for other in map(self.get, self.names()):
-            if other.name != name:
-                others[other.pin_length] += self._storage.count_cards(batch=other.name)
+            if other.name != name and other.numbering is None:
+                weight = 10 if other.pin_luhn else 1
+                others[other.pin_length] += weight * self._storage.count_cards(batch=other.name)
         return upload(
             self._storage,
             Intake(self._keyring, batch, progress),
@@ -270,9 +275,9 @@ class Batches(Collection[Batch]):
             KeyMissing: The keyring cannot unseal it, or it is no longer kept.
         """
         _check_reason(actor, reason)
-        self._storage.view(card_id)
+        batch = self.get(self._storage.view(card_id).card.batch)
         self._log("reveal-pin", card_id, actor, reason=reason)
-        return self._unsealed([card_id])[card_id]
+        return self._unsealed([card_id], batch)[card_id]
 
     def export(
         self,
@@ -332,12 +337,18 @@ class Batches(Collection[Batch]):
         check_assignable(self._shelf.get(lambda snapshot: snapshot.plan(plan)), batch)
 
     def _live(self, batch: Batch) -> int:
-        """Count the PINs of that length that there are, or will be with this batch."""
+        """Count the PINs of that length that there are, or will be with this batch.
+
+        PINs with a check digit count ten times; those keyed after a card number never do.
+        """
+        weight = 10 if batch.pin_luhn else 1
+        if batch.numbering is not None:
+            return weight
         others = [self.get(other) for other in self.names() if other != batch.name]
-        return batch.quantity + sum(
-            self._storage.count_cards(batch=other.name)
+        return batch.quantity * weight + sum(
+            self._storage.count_cards(batch=other.name) * (10 if other.pin_luhn else 1)
             for other in others
-            if other.pin_length == batch.pin_length
+            if other.pin_length == batch.pin_length and other.numbering is None
         )
 
     def _flags(self, name: str) -> BatchFlags:
@@ -353,19 +364,19 @@ class Batches(Collection[Batch]):
             yield from page
 
     def _lines(self, batch: Batch, at: datetime, *, with_pins: bool) -> Iterator[str]:
-        yield csv_line(EXPORT_COLUMNS)
+        yield csv_line(export_columns(batch))
         flags = self._flags(batch.name)
         after = 0
         while page := self._storage.find_cards(batch.name, after=after, limit=_PAGE):
             after = page[-1].serial
-            shown = self._unsealed([row.id for row in page]) if with_pins else {}
+            shown = self._unsealed([row.id for row in page], batch) if with_pins else {}
             for row in page:
                 number = shown.get(row.id, MASK)
                 yield export_line(issued_pin(batch, flags, row, at, number=number))
 
-    def _unsealed(self, card_ids: Sequence[str]) -> dict[str, str]:
+    def _unsealed(self, card_ids: Sequence[str], batch: Batch) -> dict[str, str]:
         shown: dict[str, str] = {}
-        for credential in self._storage.credentials(card_ids, PIN):
+        for credential in self._storage.credentials(card_ids, batch.credential_kind):
             if credential.sealed is not None:
                 shown[credential.card] = self._keyring.unseal(credential.sealed, credential.card)
         if missing := [card_id for card_id in card_ids if card_id not in shown]:

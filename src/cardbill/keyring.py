@@ -1,7 +1,8 @@
 """The keys that protect PINs: look-up tokens and sealed copies, both versioned.
 
-A PIN is found by ``HMAC-SHA256(lookup key, context | digits)`` and kept readable only as
-AES-256-GCM ciphertext under another key, bound to its card. Both keys live apart from the
+A PIN is found by ``HMAC-SHA256(lookup key, context | digits)``, as are callers' numbers,
+each kind under a context of its own, and kept readable only as AES-256-GCM ciphertext under
+another key, bound to its card. Both keys live apart from the
 database: whoever has the database alone has no PIN. (A plain hash of 12 digits falls in
 about three minutes on one graphics card; the key is the protection.)
 """
@@ -9,7 +10,6 @@ about three minutes on one graphics card; the key is the protection.)
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 import os
@@ -29,10 +29,12 @@ from cardbill.names import check_count
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+PIN, ANI, NUMBER_PIN = "pin", "ani", "number+pin"
+"""The kinds of credentials: a PIN, a caller's number, a card number with its PIN."""
+
 KEY_BYTES = 32
 ENVIRONMENT = "CARDBILL_KEYS"
 _NONCE_BYTES = 12
-_CONTEXT = b"cardbill/pin/1|"
 _CHECK = b"cardbill/keyring/check/1"
 
 
@@ -148,13 +150,29 @@ class Keyring:
 
     # -- use ------------------------------------------------------------------------------
 
-    def token(self, pin: str) -> bytes:
-        """Return the look-up token of a PIN under the newest key: 32 bytes."""
-        return self._tokens(pin)[0]
+    def token(self, secret: str, kind: str = PIN) -> bytes:
+        """Return the look-up token of a credential under the newest key: 32 bytes.
 
-    def tokens(self, pin: str) -> list[bytes]:
-        """Return the look-up tokens under every key, newest first."""
-        return self._tokens(pin)
+        Args:
+            secret: The PIN, the caller's number in E.164 digits, or ``card number|PIN``.
+            kind: Which of them; equal digits of two kinds have different tokens.
+
+        Raises:
+            InvalidInput: There is no such kind.
+        """
+        return self.tokens(secret, kind)[0]
+
+    def tokens(self, secret: str, kind: str = PIN) -> list[bytes]:
+        """Return the look-up tokens under every key, newest first; see :meth:`token`."""
+        plain = _plain(secret)
+        if kind not in self._macs:
+            raise InvalidInput("kind", None, f"must be one of {', '.join(self._macs)}")
+        tokens = []
+        for started in self._macs[kind]:
+            mac = started.copy()
+            mac.update(plain)
+            tokens.append(mac.digest())
+        return tokens
 
     def seal(self, pin: str, card_id: str) -> bytes:
         """Return an encrypted copy of a PIN that opens for that card only.
@@ -200,19 +218,13 @@ class Keyring:
         }
 
     @cached_property
-    def _macs(self) -> list[Any]:
+    def _macs(self) -> dict[str, list[Any]]:
         # HMAC objects with the key schedule done; copying one is cheaper than starting anew.
-        newest_first = sorted(self.lookup, reverse=True)
-        return [hmac.new(self.lookup[v], _CONTEXT, hashlib.sha256) for v in newest_first]
-
-    def _tokens(self, pin: str) -> list[bytes]:
-        digits = _plain(pin)
-        tokens = []
-        for started in self._macs:
-            mac = started.copy()
-            mac.update(digits)
-            tokens.append(mac.digest())
-        return tokens
+        newest_first = [self.lookup[version] for version in sorted(self.lookup, reverse=True)]
+        return {
+            kind: [hmac.new(key, f"cardbill/{kind}/1|".encode(), "sha256") for key in newest_first]
+            for kind in (PIN, ANI, NUMBER_PIN)
+        }
 
     @cached_property
     def _ciphers(self) -> dict[int, AESGCM]:

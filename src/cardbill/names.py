@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from enum import Enum
 from typing import TypeVar
@@ -9,6 +10,7 @@ from typing import TypeVar
 from cardbill.errors import InvalidInput
 
 LONGEST_NAME = 64
+_LANGUAGE_TAG = re.compile("[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
@@ -38,6 +40,17 @@ def check_text(field: str, text: object) -> str:
     if not isinstance(text, str) or not 1 <= len(text) <= LONGEST_NAME or not text.isprintable():
         raise InvalidInput(field, text, f"must be text of 1 to {LONGEST_NAME} printable characters")
     return text
+
+
+def check_language(field: str, tag: object) -> str:
+    """Return an IETF language tag, such as ``es-419``.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    if not _LANGUAGE_TAG.fullmatch(check_name(field, tag)):
+        raise InvalidInput(field, tag, "must be an IETF language tag")
+    return check_name(field, tag)
 
 
 def check_kind(field: str, value: object, kind: type[T]) -> T:

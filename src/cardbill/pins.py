@@ -9,10 +9,13 @@ from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 
+from cardbill import luhn
 from cardbill.errors import FloatRefused, GuessTooLikely, InvalidInput
 
 SHORTEST, LONGEST = 8, 20
 """Lengths a generated PIN may have."""
+SHORTEST_WITH_NUMBER = 4
+"""The shortest PIN that is keyed after a card number: it need not tell cards apart."""
 DEFAULT_LENGTH = 12
 GUESS_LIMIT = Fraction(1, 100_000)
 """The probability of one guess hitting a live PIN above which PINs are not made."""
@@ -39,28 +42,42 @@ def check_pin(pin: object) -> str:
     return pin
 
 
-def draw(length: int, below: Below) -> str:
+def draw(length: int, below: Below, *, checked: bool = False) -> str:
     """Draw one PIN of `length` decimal digits; leading zeros are as likely as any digit.
 
     PINs that people would try first (one repeated digit, a run up or down) are redrawn.
+
+    Args:
+        length: Of the whole PIN.
+        below: The source of randomness.
+        checked: The last digit is the Luhn check digit of the others.
     """
+    free = length - checked
     while True:
-        digits = f"{below(10**length):0{length}d}"
+        digits = f"{below(10**free):0{free}d}"
+        if checked:
+            digits += luhn.check_digit(digits)
         if not _trivial(digits):
             return digits
 
 
 def guess_probability(live: int, length: int) -> Fraction:
-    """Return how likely one random guess of `length` digits hits one of `live` PINs."""
+    """Return how likely one random guess of `length` digits hits one of `live` PINs.
+
+    A PIN with a check digit counts ten times: who knows of the digit guesses only those.
+    """
     return Fraction(live, 10**length)
 
 
-def check_probability(probability: Fraction, limit: object = GUESS_LIMIT) -> None:
+def check_probability(
+    probability: Fraction, limit: object = GUESS_LIMIT, *, target: str = "a live PIN"
+) -> None:
     """Check how likely one guess hits a live PIN.
 
     Args:
         probability: As :func:`guess_probability` tells it.
         limit: The highest that is allowed: ``Fraction``, ``Decimal``, int or text.
+        target: What a guess would hit, for the message.
 
     Raises:
         GuessTooLikely: It is above `limit`.
@@ -77,7 +94,7 @@ def check_probability(probability: Fraction, limit: object = GUESS_LIMIT) -> Non
         raise InvalidInput("max_guess_probability", limit, problem) from None
     if probability > allowed:
         raise GuessTooLikely(
-            f"one guess in {one_in(probability):,} would hit a live PIN, allowed is one in "
+            f"one guess in {one_in(probability):,} would hit {target}, allowed is one in "
             f"{one_in(allowed):,}; use longer PINs"
         )
 
@@ -87,16 +104,16 @@ def one_in(probability: Fraction) -> int:
     return int(1 / probability) if probability else 0
 
 
-def check_length(field: str, length: object) -> int:
+def check_length(field: str, length: object, *, shortest: int = SHORTEST) -> int:
     """Return a PIN length that can be generated.
 
     Raises:
-        InvalidInput: It is not a whole number from 8 to 20.
+        InvalidInput: It is not a whole number from `shortest` to 20.
     """
     if not isinstance(length, int) or isinstance(length, bool):
         raise InvalidInput(field, length, "must be a whole number")
-    if not SHORTEST <= length <= LONGEST:
-        raise InvalidInput(field, length, f"must be {SHORTEST} to {LONGEST} digits")
+    if not shortest <= length <= LONGEST:
+        raise InvalidInput(field, length, f"must be {shortest} to {LONGEST} digits")
     return length
 
 

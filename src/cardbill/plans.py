@@ -5,7 +5,6 @@ Source: domain.md section 5.
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from enum import Enum
 from functools import cached_property
@@ -15,7 +14,7 @@ from attrs import field, frozen
 
 from cardbill import money
 from cardbill.errors import InvalidInput, MissingFields, PlanRefused
-from cardbill.names import check_choice, check_count, check_date, check_name
+from cardbill.names import check_choice, check_count, check_date, check_language, check_name
 
 if TYPE_CHECKING:
     from moneyed import Currency, Money
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from cardbill.batches import Batch
 
 LONGEST_CALL_SECONDS = 31 * 24 * 3600
-_LANGUAGE_TAG = re.compile("[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
+MOST_NUMBERS = 50
+"""The most callers' numbers one card may have registered."""
 _LONGEST_CYCLE = {"days": 365_250, "weeks": 52_178, "months": 12_000, "years": 1_000}
 
 
@@ -83,12 +83,25 @@ class Unauthorised(Enum):
     """It is priced by the deck in force at its answer, as far as money is left."""
 
 
+class Rebind(Enum):
+    """What happens when a caller registers a number that is registered with another card."""
+
+    REFUSE = "refuse"
+    """It stays where it is (the default)."""
+    MOVE = "move"
+    """It goes to the card that asked last."""
+
+
 def _unreported(value: Unreported | str) -> Unreported:
     return check_choice("unreported_calls", value, Unreported)
 
 
 def _unauthorised(value: Unauthorised | str) -> Unauthorised:
     return check_choice("unauthorised_calls", value, Unauthorised)
+
+
+def _rebind(value: Rebind | str) -> Rebind:
+    return check_choice("ani_rebind", value, Rebind)
 
 
 def _code(currency: str | Currency) -> str:
@@ -113,7 +126,14 @@ class Plan:
         unreported_calls: What a call costs whose end nobody reports.
         unauthorised_calls: What becomes of a call that was never granted.
         minimum_balance: Calls are refused while less than this is available; ``None``: no.
-        language: What callers hear: an IETF language tag.
+        language: What callers hear: an IETF language tag; ``None``: what their access number
+            says, or English.
+        ani_limit: How many callers' numbers one card may have registered to call without a
+            PIN, up to 50; 0 (the default): none, since a caller's number can be forged.
+        ani_confirm: A number counts only once it is confirmed, by a call from it or by the
+            operator (the default).
+        ani_rebind: What happens when the number is another card's: ``refuse`` (the default)
+            or ``move``.
 
     Raises:
         MissingFields: Name, currency or deck is left out; each is named.
@@ -130,7 +150,10 @@ class Plan:
     unreported_calls: Unreported = field(default=Unreported.RELEASE, converter=_unreported)
     unauthorised_calls: Unauthorised = field(default=Unauthorised.NOTE, converter=_unauthorised)
     minimum_balance: Money | None = None
-    language: str = "en"
+    language: str | None = None
+    ani_limit: int = 0
+    ani_confirm: bool = True
+    ani_rebind: Rebind = field(default=Rebind.REFUSE, converter=_rebind)
 
     def __attrs_post_init__(self) -> None:
         required = ("name", "currency", "deck")
@@ -145,9 +168,11 @@ class Plan:
         check_count("calls_at_once", self.calls_at_once, 1, 100)
         if self.slice_seconds is not None:
             check_count("slice_seconds", self.slice_seconds, 10, 86_400)
-        check_name("language", self.language)
-        if not _LANGUAGE_TAG.fullmatch(self.language):
-            raise InvalidInput("language", self.language, "must be an IETF language tag")
+        if self.language is not None:
+            check_language("language", self.language)
+        check_count("ani_limit", self.ani_limit, 0, MOST_NUMBERS)
+        if not isinstance(self.ani_confirm, bool):
+            raise InvalidInput("ani_confirm", self.ani_confirm, "must be True or False")
         check_count("minimum_balance", self.minimum_units, 0, money.MAX_UNITS)
 
     @cached_property

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cardbill import catalogue
+from cardbill.access import AccessNumber, plain_access
 from cardbill.catalogue import Item, NotLoaded, Snapshot
 from cardbill.decks import Deck
-from cardbill.errors import WrongCurrency
+from cardbill.errors import InvalidInput, InvalidNumber, WrongCurrency
 from cardbill.names import check_kind, check_name
 from cardbill.plans import Plan
 from cardbill.routing import Carrier
 
 if TYPE_CHECKING:
+    from cardbill.dialing import DialPlan
     from cardbill.storage.contract import Storage
 
 T = TypeVar("T")
@@ -50,6 +54,10 @@ class Shelf:
     def get(self, read: Callable[[Snapshot], T]) -> T:
         """Return what `read` finds in the catalogue as it stands now."""
         self.refresh()
+        return self.peek(read)
+
+    def peek(self, read: Callable[[Snapshot], T]) -> T:
+        """Return what `read` finds in the catalogue as this process knows it."""
         while True:
             try:
                 return read(self.snapshot)
@@ -186,3 +194,50 @@ class Carriers(Collection[Carrier]):
             UnknownName: There is none.
         """
         return self._shelf.get(lambda snapshot: snapshot.carrier(name))
+
+
+class AccessNumbers(Collection[AccessNumber]):
+    """Access numbers, named by their digits."""
+
+    _kind = catalogue.ACCESS
+
+    def publish(self, access: AccessNumber) -> int:
+        """Publish an access number; calls from now on are read as it says.
+
+        Returns:
+            The version.
+
+        Raises:
+            InvalidInput: It is no :class:`AccessNumber`.
+        """
+        return self._shelf.publish(check_kind("access", access, AccessNumber))
+
+    def get(self, number: str) -> AccessNumber:
+        """Return an access number by its digits, with or without a ``+``.
+
+        Raises:
+            UnknownName: There is none.
+        """
+        return self._shelf.get(lambda snapshot: snapshot.access(plain_access(number) or number))
+
+    def find(self, access: object, plan: DialPlan) -> AccessNumber:
+        """Return the access number that a switch says a call came in on.
+
+        Args:
+            access: The number as the switch tells it.
+            plan: How it is to be read where no access number has just these digits.
+
+        Raises:
+            InvalidInput: There is none; what was given is not repeated, it may be a PIN.
+        """
+        digits = plain_access(access)
+        names = [digits] if digits else []
+        if isinstance(access, str) and digits:
+            with suppress(InvalidNumber):
+                names.append(plan.e164(access))
+        if not any(self._shelf.snapshot.version(self._kind, name) for name in names):
+            self._shelf.refresh()
+        for name in names:
+            if self._shelf.snapshot.version(self._kind, name):
+                return self._shelf.peek(partial(Snapshot.access, number=name))
+        raise InvalidInput("access", None, "is no access number that was published")

@@ -110,9 +110,14 @@ class Upload:
     def guess_probability(self, others: Mapping[int, int]) -> Fraction:
         """Return the highest chance that a guess of any length in the file hits a PIN.
 
+        Where cards have numbers, it is a guess at the PIN of one card number.
+
         Args:
             others: PINs of digits there are already, by length.
         """
+        if self._batch.numbering is not None:
+            spaces = [symbols**length for symbols, length in self._alphabets]
+            return max((Fraction(1, space) for space in spaces), default=Fraction(0))
         chances = [
             Fraction(count + (others.get(length, 0) if symbols == 10 else 0), symbols**length)
             for (symbols, length), count in self._alphabets.items()

@@ -147,7 +147,7 @@ class CredentialRow(NamedTuple):
     """What opens a card: unique by (kind, token).
 
     Attributes:
-        kind: ``pin``.
+        kind: A short word, e.g. ``pin`` or ``ani``.
         token: Opaque bytes that do not reveal the credential.
         card: The card's id.
         sealed: The encrypted credential, if it is kept readable.
@@ -271,6 +271,28 @@ class Storage(Protocol):
 
     def credentials(self, cards: Sequence[str], kind: str) -> list[CredentialRow]:
         """Return the credentials of that kind of these cards, at most 1,000, any order."""
+
+    def bind(self, credential: CredentialRow, *, expected: str | None) -> bool:
+        """Point a credential's (kind, token) at a card; of many who try at once one succeeds.
+
+        Args:
+            credential: The row to store.
+            expected: ``None``: there must be no such row yet. Otherwise the card that the
+                row must belong to now; its card and sealed copy are replaced.
+
+        Returns:
+            Whether it was done; False: the row is not as expected, and stays as it is.
+
+        Raises:
+            UnknownName: There is no card of the id that the credential names.
+        """
+
+    def unbind(self, kind: str, token: bytes, *, expected: str) -> bool:
+        """Remove the credential (kind, token) if it belongs to the card `expected`.
+
+        Returns:
+            Whether it was there, belonged to that card and was removed.
+        """
 
     def find_cards(self, batch: str, *, after: int = 0, limit: int = 500) -> list[CardRow]:
         """Return cards of a batch by rising serial, beginning above serial `after`."""

@@ -144,6 +144,29 @@ class MemoryStorage:
             places = [place for card in cards for place in self._opens.get(card, [])]
             return [self._credentials[place] for place in places if place[0] == kind]
 
+    def bind(self, credential: CredentialRow, *, expected: str | None) -> bool:
+        with self._open():
+            if credential.card not in self._cards:
+                raise UnknownName("card", credential.card)
+            place = credential[:2]
+            held = self._credentials.get(place)
+            if (held and held.card) != expected:
+                return False
+            if held is not None:
+                self._opens[held.card].remove(place)
+            self._credentials[place] = credential
+            self._opens.setdefault(credential.card, []).append(place)
+            return True
+
+    def unbind(self, kind: str, token: bytes, *, expected: str) -> bool:
+        with self._open():
+            held = self._credentials.get((kind, token))
+            if held is None or held.card != expected:
+                return False
+            del self._credentials[kind, token]
+            self._opens[expected].remove((kind, token))
+            return True
+
     def find_cards(self, batch: str, *, after: int = 0, limit: int = 500) -> list[CardRow]:
         with self._open():
             serials = self._batches.get(batch, [])

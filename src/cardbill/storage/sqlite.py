@@ -70,6 +70,8 @@ _SWAP = (
 )
 _ADD_ENTRY = f"INSERT INTO entry ({_columns(EntryRow)}) VALUES ({_marks(EntryRow)})"  # noqa: S608
 _PUT_RECORD = f"INSERT OR REPLACE INTO record ({_columns(RecordRow)}) VALUES ({_marks(RecordRow)})"  # noqa: S608
+_REBIND = "UPDATE credential SET card = ?, sealed = ? WHERE kind = ? AND token = ? AND card = ?"
+_ADD_CREDENTIAL = "INSERT INTO credential (kind, token, card, sealed) VALUES (?, ?, ?, ?)"
 
 
 def _chunk(source: Iterator[NewCard]) -> list[NewCard]:
@@ -184,6 +186,22 @@ class SQLiteStorage:
                 for card in cards
                 for row in connection.execute(query, (kind, card))
             ]
+
+    def bind(self, credential: CredentialRow, *, expected: str | None) -> bool:
+        kind, token, card, sealed = credential
+        with self._connections.write() as connection:
+            if connection.execute("SELECT 1 FROM card WHERE id = ?", (card,)).fetchone() is None:
+                raise UnknownName("card", card)
+            if expected is None:
+                query, values = f"{_ADD_CREDENTIAL} ON CONFLICT DO NOTHING", tuple(credential)
+            else:
+                query, values = _REBIND, (card, sealed, kind, token, expected)
+            return connection.execute(query, values).rowcount == 1
+
+    def unbind(self, kind: str, token: bytes, *, expected: str) -> bool:
+        query = "DELETE FROM credential WHERE kind = ? AND token = ? AND card = ?"
+        with self._connections.write() as connection:
+            return connection.execute(query, (kind, token, expected)).rowcount == 1
 
     def find_cards(self, batch: str, *, after: int = 0, limit: int = 500) -> list[CardRow]:
         query = f"{_CARDS} WHERE batch = ? AND serial > ? ORDER BY serial LIMIT ?"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import partial
 from operator import attrgetter
 
-from cardbill.storage.contract import Storage
+import pytest
+
+from cardbill.errors import UnknownName
+from cardbill.storage.contract import CredentialRow, Storage
 from cardbill.testing.conformance.rows import (
     BATCH,
     CARD,
@@ -34,6 +37,67 @@ class Finding:
             assert store.resolve(kind, tokens) is None
         assert store.credentials(["x", SECOND], "pin") == [new_card(2).credential]
         assert store.credentials([], "pin") == store.credentials([CARD], "ani") == []
+
+    def test_a_credential_is_bound_if_there_is_none(self, store: Storage, other: Storage) -> None:
+        """With `expected=None` a new row is added, and one that is there is left as it is."""
+        add(store, new_card(1), new_card(2))
+        row = CredentialRow("ani", b"SUMMER/1", CARD, b"sealed")  # a PIN of that token is another
+        assert store.bind(row, expected=None)
+        assert other.resolve("ani", [b"SUMMER/1"]) == CARD
+        for again in (row, row._replace(card=SECOND), row._replace(sealed=None)):
+            assert not other.bind(again, expected=None)
+        assert other.credentials([CARD, SECOND], "ani") == [row]
+        assert sorted(other.credentials([CARD, SECOND], "pin")) == [
+            new_card(1).credential,
+            new_card(2).credential,
+        ]
+
+    def test_a_credential_is_bound_anew_if_it_is_whose_one_thinks(
+        self, store: Storage, other: Storage
+    ) -> None:
+        """With a card expected, only its own row is replaced, card and sealed copy."""
+        add(store, new_card(1), new_card(2), new_card(3))
+        row = CredentialRow("ani", b"number", SECOND, None)
+        assert not store.bind(row, expected=CARD)  # there is no such row
+        assert store.credentials([SECOND], "ani") == []
+        assert store.bind(row._replace(card=CARD, sealed=b"old"), expected=None)
+        assert not store.bind(row, expected=SECOND)
+        assert not store.bind(row, expected="SUMMER/3")
+        assert store.bind(row, expected=CARD)
+        assert other.resolve("ani", [b"number"]) == SECOND
+        assert other.credentials([CARD, SECOND], "ani") == [row]
+        same = row._replace(sealed=b"new")
+        assert other.bind(same, expected=SECOND)  # of one card, another copy
+        assert store.credentials([CARD, SECOND], "ani") == [same]
+        assert store.credentials([CARD], "pin") == [new_card(1).credential]
+
+    def test_a_credential_is_bound_to_cards_that_are_there(self, store: Storage) -> None:
+        """A card that is not there gets no credential, whatever is expected."""
+        add(store, new_card(1))
+        row = CredentialRow("ani", b"number", CARD, None)
+        for expected in (None, CARD):
+            with pytest.raises(UnknownName):
+                store.bind(row._replace(card="x"), expected=expected)
+            assert store.resolve("ani", [b"number"]) == (expected and CARD)
+            assert store.bind(row, expected=expected)
+
+    def test_a_credential_is_removed_if_it_is_whose_one_thinks(
+        self, store: Storage, other: Storage
+    ) -> None:
+        """A row of that kind and token and card goes; any other stays."""
+        add(store, new_card(1), new_card(2))
+        row = CredentialRow("ani", b"SUMMER/1", CARD, None)
+        assert store.bind(row, expected=None)
+        for kind, token, card in (("ani", b"SUMMER/1", SECOND), ("ani", b"x", CARD),
+                                  ("PIN", b"SUMMER/1", CARD)):  # fmt: skip
+            assert not store.unbind(kind, token, expected=card)
+        assert other.credentials([CARD], "ani") == [row]
+        assert other.unbind("ani", b"SUMMER/1", expected=CARD)
+        assert not store.unbind("ani", b"SUMMER/1", expected=CARD)
+        assert store.resolve("ani", [b"SUMMER/1"]) is None
+        assert store.credentials([CARD], "ani") == []
+        assert store.resolve("pin", [b"SUMMER/1"]) == CARD
+        assert store.bind(row._replace(card=SECOND), expected=None)
 
     def test_cards_of_a_batch_come_by_serial(self, store: Storage) -> None:
         """Above `after`; gaps, other batches and the order of adding do not matter."""

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 
 from cardbill.errors import VersionConflict
-from cardbill.storage.contract import Head, NewCard, Storage, SuspenseRow
+from cardbill.storage.contract import CredentialRow, Head, NewCard, Storage, SuspenseRow
 from cardbill.testing.conformance.rows import CARD, add, deposit, kept, new_card, together
 
 
@@ -72,6 +72,31 @@ class Races:
         assert store.catalogue() == (5, [Head("plan", "a", 5)])
         for expected in range(5):
             assert expected in won[store.content("plan", "a", expected + 1)[0]]
+
+    def test_a_credential_goes_to_one_of_many(self, store: Storage, other: Storage) -> None:
+        """Of 16 who bind or rebind the same one, one succeeds each time, and has it."""
+        cards = [new_card(serial) for serial in range(1, 33)]
+        add(store, *cards)
+        halves = [[new.card.id for new in half] for half in (cards[:16], cards[16:])]
+        expected: list[str | None] = [None]
+
+        def work(handle: Storage, card: str) -> bool:
+            row = CredentialRow("ani", b"number", card, card.encode())
+            return handle.bind(row, expected=expected[0])
+
+        def remove(handle: Storage, _: str) -> bool:
+            return handle.unbind("ani", b"number", expected=str(expected[0]))
+
+        handles = (store, other) * 8
+        for half in halves * 5:
+            won = together(*map(partial, [work] * 16, handles, half))
+            assert won.count(True) == 1
+            winner = half[won.index(True)]
+            row = CredentialRow("ani", b"number", winner, winner.encode())
+            assert other.credentials([*halves[0], *halves[1]], "ani") == [row]
+            expected[0] = winner
+        removed = together(*map(partial, [remove] * 16, handles, halves[0]))
+        assert removed.count(True) == 1
 
     def test_a_job_is_done_once_by_many(self, store: Storage, other: Storage) -> None:
         """Of 8 who do the same job, and suspend the same event, one does; all get its answer."""

@@ -368,6 +368,85 @@ class RevisionOfOneName(TakenApart):
         return head
 
 
+@caught_by("test_an_audit_row_follows_the_newest_or_none")
+class AppendsAnywhere(TakenApart):
+    def append_audit(self, row, *, after):
+        return super().append_audit(row, after=len(self._audit))
+
+
+@caught_by("test_every_audit_row_follows_one_other")
+class AppendsCheckedTooEarly(TakenApart):
+    def append_audit(self, row, *, after):
+        if len(self._audit) != after:
+            return False
+        time.sleep(0)
+        with self._open():
+            return super().append_audit(row, after=len(self._audit))
+
+
+@caught_by("test_a_credential_is_bound_to_one_card")
+class BindsOver(TakenApart):
+    def bind(self, credential, *, expected):
+        with self._open():
+            found = self._credentials.get(credential[:2])
+            return super().bind(credential, expected=found and found.card)
+
+
+@caught_by("test_a_credential_is_bound_to_one_card")
+class KeepsTheOldSealedCopy(TakenApart):
+    def bind(self, credential, *, expected):
+        found = self._credentials.get(credential[:2])
+        sealed = credential.sealed if found is None else found.sealed
+        return super().bind(credential._replace(sealed=sealed), expected=expected)
+
+
+@caught_by("test_nothing_is_bound_to_no_card")
+class BindsToNobody(TakenApart):
+    def bind(self, credential, *, expected):
+        if credential.card not in self._cards:
+            self._credentials[credential[:2]] = credential
+            return True
+        return super().bind(credential, expected=expected)
+
+
+@caught_by("test_a_credential_is_bound_once_by_many")
+class BindsCheckedTooEarly(TakenApart):
+    def bind(self, credential, *, expected):
+        if expected is None and credential[:2] not in self._credentials:
+            time.sleep(0)
+            with self._open():
+                self._credentials[credential[:2]] = credential
+                return True
+        return super().bind(credential, expected=expected)
+
+
+@caught_by("test_a_credential_is_unbound_from_its_card_only")
+class UnbindsAnybodys(TakenApart):
+    def unbind(self, kind, token, *, expected):
+        with self._open():
+            found = self._credentials.get((kind, token))
+            return super().unbind(kind, token, expected=found.card if found else expected)
+
+
+@caught_by("test_credentials_of_every_kind_are_listed")
+class ListsPinsOnly(TakenApart):
+    def credentials(self, cards, kind=None):
+        return super().credentials(cards, kind or "pin")
+
+
+@caught_by("test_rows_are_counted")
+class CountsCardsTwice(TakenApart):
+    def counts(self):
+        return super().counts()._replace(credentials=len(self._cards))
+
+
+@caught_by("test_jobs_come_by_key")
+class JobsByDictionary(TakenApart):
+    def jobs(self, *, after="", limit=500):
+        rows = sorted(self._jobs.items(), key=lambda row: row[0].lower())
+        return [row for row in rows if row[0] > after][:limit]
+
+
 @caught_by("test_a_closed_store_says_so")
 class StaysOpen(TakenApart):
     def close(self):

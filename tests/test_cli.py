@@ -34,6 +34,7 @@ def test_an_audit_of_sound_books_exits_with_0(shop: Shop, capsys: Output):
     assert out.splitlines() == [
         "3 cards, 2 ledger entries, 1 calls",
         "USD: face $15.00 = balances $14.88 + calls $0.12 + breakage $0.00",
+        "not checked: forgery: no keys were given",
         "verdict: the books balance",
     ]
     assert err == ""
@@ -61,7 +62,8 @@ def test_many_problems_are_cut_and_counted(tmp_path: Path, capsys: Output):
         assert main(["audit", shop.url]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("PROBLEM") for line in lines) == 50
-    assert lines[-2:] == ["... and 70 more", "verdict: 120 problems"]
+    assert lines[-3] == "... and 70 more"
+    assert lines[-1] == "verdict: 120 problems"
 
 
 @pytest.mark.parametrize(

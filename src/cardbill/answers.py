@@ -55,6 +55,8 @@ class Caller:
         expires_at: When the card expires; ``None``: never, or only counted from first use.
         ani: The caller's number as far as it is one.
         credential: The (kind, token) that opened the card.
+        also: The same under every look-up key, so that a card that is moved to a newer one
+            meanwhile still opens.
         authenticated: Always True.
     """
 
@@ -67,6 +69,7 @@ class Caller:
     expires_at: datetime | None
     ani: str | None
     credential: Credential = field(repr=False)
+    also: tuple[Credential, ...] = field(default=(), repr=False, eq=False)
     authenticated: ClassVar[Literal[True]] = True
 
     @property

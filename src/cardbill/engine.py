@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cardbill import authorization
 from cardbill.answers import Caller, Credential, Denied, Grant
@@ -27,12 +28,15 @@ from cardbill.errors import (
     UnknownCall,
     UnknownName,
 )
+from cardbill.evidence import AuditHead
 from cardbill.inquiry import CardView, look_up
 from cardbill.instants import aware, to_micros
 from cardbill.issuing import Batches
+from cardbill.journal import Journal
 from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
 from cardbill.pins import check_pin
+from cardbill.rekeying import Mover
 from cardbill.reports import Reports
 from cardbill.rows import (
     call_key,
@@ -105,13 +109,16 @@ class Engine:
         self._keyring = keyring
         self._clock = clock
         self._dial_plan = dial_plan
-        self._shelf = Shelf(storage)
-        check_keys(storage, keyring)
+        journal = Journal(storage, keyring.seals, self._now)
+        self._journal = journal
+        check_keys(storage, keyring, journal)
+        self._shelf = Shelf(storage, journal)
         self.decks = Decks(self._shelf)
         self.plans = Plans(self._shelf)
         self.carriers = Carriers(self._shelf)
-        self.batches = Batches(storage, self._shelf, keyring, self._now, below)
-        self.reports = Reports(storage, self._shelf, self._now)
+        self.batches = Batches(storage, self._shelf, keyring, journal, self._now, below)
+        self.reports = Reports(storage, self._shelf, keyring.seals, self._now)
+        self._mover = Mover(storage, self._shelf, keyring, journal)
 
     def __enter__(self) -> Self:
         return self
@@ -151,15 +158,16 @@ class Engine:
         card_id = self._resolve(credentials)
         if card_id is None:
             return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
-        admitted = self._look(card_id, now, credentials, number)
-        if admitted is not None:
-            return admitted
-        return self._step(
+        admitted = self._look(card_id, now, credentials, number) or self._step(
             card_id,
             None,
             now,
             lambda card, _, shelf: authorization.admit(card, credentials, shelf, number, now),
         )
+        if len(credentials) > 1 and isinstance(admitted, Caller):
+            admitted = evolve(admitted, also=tuple(credentials))
+            self._move_on(card_id, pin, credentials, now)
+        return admitted
 
     def authorize(
         self,
@@ -205,7 +213,8 @@ class Engine:
         if caller is not None and not isinstance(caller, Caller):
             raise InvalidInput("caller", None, "must be what authenticate() returned")
         if caller is not None:
-            card_id, credentials, number = caller.card_id, [caller.credential], caller.ani
+            card_id, number = caller.card_id, caller.ani
+            credentials = [caller.credential, *caller.also]
         else:
             credentials, number = self._credentials(pin), caller_number(ani)
             card_id = self._resolve(credentials)
@@ -215,12 +224,15 @@ class Engine:
         request = CallRequest(
             call_id=call_id, number=dialled, problem=problem, ani=number, credentials=credentials
         )
-        return self._step(
+        answer = self._step(
             card_id,
             call_key(call_id),
             now,
             lambda card, record, shelf: authorization.authorize(card, record, request, shelf, now),
         )
+        if pin is not None and len(credentials) > 1 and isinstance(answer, Grant):
+            self._move_on(card_id, pin, credentials, now)
+        return answer
 
     def settle(
         self,
@@ -275,7 +287,7 @@ class Engine:
         except UnknownName as error:
             if error.kind != "card":
                 raise
-            self.storage.suspend(report_to_suspense(card_id, call_id, told, now))
+            self._journal.suspend(report_to_suspense(card_id, call_id, told, now))
             raise UnknownCall(call_id, suspended=True) from error
 
     def cancel(self, handle: str, *, at: datetime | None = None) -> CallRecord:
@@ -331,7 +343,7 @@ class Engine:
         Raises:
             UnknownName: There is no such card.
         """
-        return look_up(self.storage.view(card_id).card, self._now(at))
+        return look_up(self.storage.view(card_id).card, self._now(at), self._keyring.seals)
 
     def entries(self, card_id: str) -> Iterator[Entry]:
         """Yield a card's ledger, oldest first.
@@ -339,11 +351,11 @@ class Engine:
         Raises:
             UnknownName: There is no such card.
         """
-        currency = card_from_row(self.storage.view(card_id).card).currency
+        card = card_from_row(self.storage.view(card_id).card, self._keyring.seals)
         after = 0
         while page := self.storage.entries(card_id, after=after):
             after = page[-1].seq
-            yield from (entry_from_row(row, currency) for row in page)
+            yield from (entry_from_row(row, card.currency) for row in page)
 
     def records(
         self, *, card_id: str | None = None, batch: str | None = None
@@ -352,11 +364,23 @@ class Engine:
         after: tuple[str, str] | None = None
         while page := self.storage.records(card=card_id, batch=batch, after=after):
             after = page[-1].card, page[-1].key
-            yield from map(record_from_row, page)
+            yield from (record_from_row(row, self._keyring.seals) for row in page)
 
-    def audit(self) -> AuditReport:
-        """Recompute every account from its ledger; changes nothing and needs no keys."""
-        return audit(self.storage)
+    def audit(
+        self,
+        *,
+        head: AuditHead | None = None,
+        keep: bool = False,
+        sealed_copies: bool = True,
+    ) -> AuditReport:
+        """Recompute every account from its ledger and check every seal; changes nothing.
+
+        Args:
+            head: The head of an audit before: shows what was set back since.
+            keep: Make a head for the next audit.
+            sealed_copies: Open every sealed copy of a PIN, if there are sealing keys.
+        """
+        return audit(self.storage, self._keyring, head=head, keep=keep, sealed_copies=sealed_copies)
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -377,7 +401,19 @@ class Engine:
 
     def _resolve(self, credentials: Sequence[Credential]) -> str | None:
         tokens = [token for _, token in credentials]
-        return self.storage.resolve(PIN, tokens) if tokens else None
+        found = self.storage.resolve(PIN, tokens) if tokens else None
+        if found is None and len(tokens) > 1:
+            # A card that moved to a newer key between the two looks is found by it now.
+            found = self.storage.resolve(PIN, tokens)
+        return found
+
+    def _move_on(
+        self, card_id: str, pin: str, credentials: Sequence[Credential], at: datetime
+    ) -> None:
+        """Move a card, whose PIN is known now, to the newest look-up key."""
+        with suppress(CardbillError):  # the caller was served, and a later use tries again
+            if self.storage.resolve(PIN, [credentials[0][1]]) is None:
+                self._mover.move(card_id, check_pin(pin), at)
 
     def _look(
         self, card_id: str, at: datetime, credentials: Sequence[Credential], ani: str | None
@@ -387,7 +423,7 @@ class Engine:
         if view.revision != self._shelf.snapshot.revision:
             self._shelf.refresh()
         while True:
-            card = card_from_row(view.card)
+            card = card_from_row(view.card, self._keyring.seals)
             card.catch_up(at)
             pinned = card.plan
             try:
@@ -405,7 +441,7 @@ class Engine:
 
     def _step(self, card_id: str, key: str | None, at: datetime, decide: Decision[T]) -> T:
         while True:
-            run = step(decide, self._shelf.snapshot, at)
+            run = step(decide, self._shelf.snapshot, at, self._keyring.seals)
             try:
                 return self.storage.transact(card_id, run, key=key)
             except NotLoaded as missing:

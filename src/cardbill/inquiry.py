@@ -9,6 +9,7 @@ from attrs import frozen
 
 from cardbill import money
 from cardbill.rows import card_from_row
+from cardbill.seals import Seals
 from cardbill.status import Status
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ class CardView:
         return money.money(self.balance_units - self.held_units, self.currency)
 
 
-def look_up(row: CardRow, at: datetime) -> CardView:
+def look_up(row: CardRow, at: datetime, seals: Seals) -> CardView:
     """Return a stored card as time has left it at `at`."""
-    card = card_from_row(row)
+    card = card_from_row(row, seals)
     card.catch_up(at)
     return CardView(
         card_id=card.id,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
-from cardbill.storage.contract import Storage
+import pytest
+
+from cardbill.errors import ConstraintViolated
+from cardbill.storage.contract import CredentialRow, Storage
 from cardbill.testing.conformance.rows import (
     BATCH,
     CARD,
@@ -34,6 +37,76 @@ class Finding:
             assert store.resolve(kind, tokens) is None
         assert store.credentials(["x", SECOND], "pin") == [new_card(2).credential]
         assert store.credentials([], "pin") == store.credentials([CARD], "ani") == []
+
+    def test_credentials_of_every_kind_are_listed(self, store: Storage) -> None:
+        """Without a kind, all that open the cards asked for."""
+        add(store, new_card(1), new_card(2))
+        number = CredentialRow("ani", b"305", CARD, None)
+        assert store.bind(number, expected=None)
+        assert sorted(store.credentials([CARD])) == [number, new_card(1).credential]
+        assert store.credentials([CARD], "ani") == [number]
+        assert len(store.credentials([CARD, SECOND])) == 3
+
+    def test_a_credential_is_bound_to_one_card(self, store: Storage, other: Storage) -> None:
+        """Inserted where there is none, replaced where it belongs to the card expected."""
+        add(store, new_card(1), new_card(2))
+        first = CredentialRow("ani", b"305", CARD, None)
+        moved = first._replace(card=SECOND, sealed=b"copy")
+        assert other.bind(first, expected=CARD) is False
+        assert store.resolve("ani", [b"305"]) is None
+        assert store.bind(first, expected=None) is True
+        for expected in (None, SECOND, "x"):
+            assert other.bind(moved, expected=expected) is False
+        assert store.credentials([CARD], "ani") == [first]
+        assert other.bind(moved, expected=CARD) is True
+        assert store.resolve("ani", [b"305"]) == SECOND
+        assert (store.credentials([CARD], "ani"), store.credentials([SECOND], "ani")) == (
+            [],
+            [moved],
+        )
+        assert store.resolve("pin", [b"SUMMER/1"]) == CARD
+
+    def test_nothing_is_bound_to_no_card(self, store: Storage) -> None:
+        """A card that is not there is refused, and the row stays as it was."""
+        add(store, new_card())
+        for expected, token in ((None, b"305"), (CARD, b"SUMMER/1")):
+            with pytest.raises(ConstraintViolated):
+                store.bind(CredentialRow("pin", token, "SUMMER/9", None), expected=expected)
+        assert store.credentials([CARD]) == [new_card().credential]
+        assert store.resolve("pin", [b"305"]) is None
+
+    def test_a_credential_is_unbound_from_its_card_only(
+        self, store: Storage, other: Storage
+    ) -> None:
+        """Of another card, or not there: False, and nothing is removed; then it is free."""
+        add(store, new_card(1), new_card(2))
+        token = b"SUMMER/1"
+        assert store.unbind("pin", token, expected=SECOND) is False
+        assert store.unbind("ani", token, expected=CARD) is False
+        assert store.resolve("pin", [token]) == CARD
+        assert other.unbind("pin", token, expected=CARD) is True
+        assert store.unbind("pin", token, expected=CARD) is False
+        assert (store.resolve("pin", [token]), store.credentials([CARD])) == (None, [])
+        add(store, new_card(3, token=token))
+        assert store.resolve("pin", [token]) == "SUMMER/3"
+
+    def test_rows_are_counted(self, store: Storage) -> None:
+        """Of all cards, at one moment; a record that was replaced counts once."""
+        assert store.counts() == (0, 0, 0, 0)
+        add(store, new_card(1), new_card(2, "autumn"))
+        store.bind(CredentialRow("ani", b"305", CARD, None), expected=None)
+        for seq in (1, 2):
+            store.transact(CARD, change(entry_row(seq=seq), record_row()))
+        assert store.counts() == (2, 3, 2, 1)
+        store.unbind("ani", b"305", expected=CARD)
+        assert store.counts() == (2, 2, 2, 1)
+
+    def test_jobs_come_by_key(self, store: Storage) -> None:
+        """Each job that was done, with how many cards it added; by code point."""
+        for count, job in enumerate(reversed(IN_ORDER)):
+            store.add_cards(job, [new_card(each, job) for each in range(1, count + 1)])
+        wanted = sorted((job, count) for count, job in enumerate(reversed(IN_ORDER)))
+        assert store.jobs() == paged(store.jobs, itemgetter(0), "") == wanted
 
     def test_cards_of_a_batch_come_by_serial(self, store: Storage) -> None:
         """Above `after`; gaps, other batches and the order of adding do not matter."""

@@ -9,7 +9,14 @@ from functools import partial
 from itertools import chain
 
 from cardbill.errors import VersionConflict
-from cardbill.storage.contract import Head, NewCard, Storage, SuspenseRow
+from cardbill.storage.contract import (
+    AuditRow,
+    CredentialRow,
+    Head,
+    NewCard,
+    Storage,
+    SuspenseRow,
+)
 from cardbill.testing.conformance.rows import CARD, add, deposit, kept, new_card, together
 
 
@@ -98,3 +105,32 @@ class Races:
         assert [sum(first for _, first in each) for each in zip(*answers, strict=True)] == [1] * 5
         assert [store.count_cards(batch=batch) for batch in batches] == [20] * 5
         assert sorted(taken) == sorted(batches * 20)
+
+    def test_every_audit_row_follows_one_other(self, store: Storage, other: Storage) -> None:
+        """Of 8 who append at the same position one does, the others get False."""
+
+        def work(handle: Storage, number: int) -> int:
+            won = 0
+            for after in range(5):
+                row = AuditRow(number, "", "", "", b"")
+                won += handle.append_audit(row, after=after)
+                assert len(handle.audit_log(after=after)) > 0
+            return won
+
+        handles = enumerate((store, other) * 4)
+        won = together(*[partial(work, handle, number) for number, handle in handles])
+        assert sum(won) == 5
+        assert [position for position, _ in store.audit_log()] == [1, 2, 3, 4, 5]
+
+    def test_a_credential_is_bound_once_by_many(self, store: Storage, other: Storage) -> None:
+        """Of 8 who bind the same credential to cards of their own one does."""
+        add(store, *map(new_card, range(1, 9)))
+
+        def work(handle: Storage, serial: int) -> bool:
+            row = CredentialRow("ani", b"305", f"SUMMER/{serial}", None)
+            return handle.bind(row, expected=None)
+
+        handles = enumerate((store, other) * 4, start=1)
+        won = together(*[partial(work, handle, serial) for serial, handle in handles])
+        assert sum(won) == 1
+        assert store.resolve("ani", [b"305"]) == f"SUMMER/{won.index(True) + 1}"

@@ -270,9 +270,9 @@ SEEN_WITH_KEYS = {
     "that a PIN was revealed": ["DELETE FROM audit WHERE action = 'reveal-pin'"],
     "the whole log": ["DELETE FROM audit"],
     "the log from the last job on": [
-        "DELETE FROM audit WHERE position >= (SELECT max(position) - 1 "
-        "FROM audit WHERE action = 'make-pins')"
-    ],  # fmt: skip
+        "DELETE FROM audit WHERE position >= (SELECT max(position) - 1 FROM audit "  # noqa: ISC004
+        "WHERE action = 'make-pins')"
+    ],
     "the end of the log, with what is in suspense": [
         "DELETE FROM audit WHERE position >= (SELECT max(position) FROM audit "  # noqa: ISC004
         "WHERE action = 'suspend-begun')"

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from cardbill.audit import audit
+from cardbill.errors import RowAltered
 from cardbill.evidence import AuditHead
 from cardbill.storage.sqlite import SQLiteStorage
-from tests.building import Shop, open_shop
+from tests.building import STORES, UK, Shop, open_shop
 from tests.test_audit import fill, with_a_log
 
 EXEMPT: dict[str, str] = {}

@@ -105,6 +105,9 @@ class Mover:
             old = [row for row in pins if row.token[0] != self._lookup]
             if not old and (sealed is None or sealed[0] == self._sealing):
                 current += 1
+            elif sealed is None and len(pins) == 2 and len(old) == 1:
+                self._complete(card_id, next(row.token for row in pins if row not in old), old, at)
+                moved += 1
             elif sealed is None:
                 remaining += 1
                 used |= {f"lookup/{row.token[0]}" for row in old}
@@ -155,6 +158,19 @@ class Mover:
             return True
 
         return self._step(card_id, listed, at)
+
+    def _complete(
+        self, card_id: str, newest: bytes, old: list[CredentialRow], at: datetime
+    ) -> None:
+        """Finish a move that was cut short once both rows were bound; that needs no PIN."""
+        tokens = [row.token for row in old]
+
+        def unlist(card: Card, *_: object) -> bool:
+            return (PIN, newest) in card.credentials and _unlist(card, tokens)
+
+        if self._step(card_id, unlist, at):
+            for token in tokens:
+                self._storage.unbind(PIN, token, expected=card_id)
 
     def _dropped(self, card_id: str, newest: bytes) -> bool:
         """Say whether a card's sealed copy was dropped while a newer one was bound."""

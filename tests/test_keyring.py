@@ -379,3 +379,61 @@ def test_checks_tell_keys_apart_by_name_and_give_nothing_away():
     shown = b"".join(checks.values())
     assert not any(key in shown for key in (K1, K2, K3))
     assert OLD.token("cardbill/keyring/check/1") not in checks.values()
+
+
+# -- rotating ---------------------------------------------------------------------------------
+
+
+def test_rotating_adds_a_version_and_keeps_the_old_ones(tmp_path: Path):
+    ring = OLD.rotated()
+    assert (sorted(ring.lookup), sorted(ring.sealing), sorted(ring.audit)) == ([1, 2], [1, 2], [1])
+    assert ring.tokens(PIN)[1] == OLD.token(PIN) != ring.token(PIN)
+    assert ring.unseal(OLD.seal(PIN, CARD), CARD) == PIN
+    assert len({*ring.lookup.values(), *ring.sealing.values()}) == 4
+    audit = OLD.rotated(lookup=False, sealing=False, audit=True)
+    assert (audit.lookup, audit.sealing, sorted(audit.audit)) == (OLD.lookup, OLD.sealing, [1, 2])
+    assert sorted(Keyring(audit=AUDIT, lookup={7: K1}).rotated().lookup) == [7, 8]
+    ring.save(tmp_path / "new.key")
+    assert Keyring.load(tmp_path / "new.key") == ring
+    with pytest.raises(FileExistsError):
+        ring.save(tmp_path / "new.key")
+    with pytest.raises(InvalidInput):
+        Keyring(audit=AUDIT, lookup={255: K1}).rotated()
+
+
+def test_keys_are_left_out_by_name():
+    assert NEW.without(["lookup/1", "sealing/2", "audit/9"]) == Keyring(
+        audit=AUDIT, lookup={2: K3}, sealing={1: K2}
+    )
+    with pytest.raises(KeyMissing, match="lookup"):
+        OLD.without(["lookup/1"])
+    with pytest.raises(KeyMissing, match="audit"):
+        Keyring(lookup={1: K1}, audit={})
+
+
+# -- seals ------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_a_seal_is_an_hmac_that_other_programs_can_compute(one: bytes, other: bytes):
+    seals = OLD.seals
+    due = hmac.new(AUDIT[1], b"card\0" + one, hashlib.sha256).digest()
+    assert seals.sign("card", one) == b"\x01" + due[:16]
+    assert seals.holds("card", one, seals.sign("card", one))
+    assert seals.holds("card", other, seals.sign("card", one)) == (one == other)
+    assert not seals.holds("entry", one, seals.sign("card", one))
+
+
+def test_a_seal_is_made_with_the_newest_key_and_checked_with_its_own():
+    newer = OLD.rotated(audit=True)
+    assert newer.seals.sign("card", b"x")[0] == 2
+    assert newer.seals.holds("card", b"x", OLD.seals.sign("card", b"x"))
+    assert not OLD.seals.holds("card", b"x", newer.seals.sign("card", b"x"))
+    seal = OLD.seals.sign("card", b"x")
+    for bit in range(8 * len(seal)):
+        changed = bytearray(seal)
+        changed[bit // 8] ^= 1 << bit % 8
+        assert not OLD.seals.holds("card", b"x", bytes(changed))
+    for wrong in (b"", seal[:-1], seal + b"\0"):
+        assert not OLD.seals.holds("card", b"x", wrong)
+    assert AUDIT[1].hex() not in repr(OLD.seals)

@@ -17,8 +17,9 @@ from moneyed import USD, Money
 import cardbill
 from cardbill import Batch, CallRecord, Carrier, Denied, Engine, Grant, Keyring, Plan
 from cardbill.cards import Card
-from cardbill.rows import card_from_row, card_to_row
-from cardbill.storage.contract import Step, Storage
+from cardbill.proofs import seal_card
+from cardbill.rows import card_from_row, card_to_row, open_card
+from cardbill.storage.contract import AuditRow, Step, Storage
 
 STORES = ["memory", "sqlite"]
 
@@ -144,14 +145,15 @@ class Shop:
         """Change stored facts that no operation changes yet."""
 
         def decide(view: Any) -> Step[None]:
-            card = evolve(card_from_row(view.card), **facts)
-            return Step(None, card_to_row(card, version=card.version + 1))
+            card, trail, _ = open_card(view.card, self.keyring.seals)
+            changed = card_to_row(evolve(card, **facts), version=card.version + 1)
+            return Step(None, seal_card(changed, trail, self.keyring.seals))
 
         self.bill.storage.transact(card_id, decide)
 
     def stored(self, card_id: str = "B/1") -> Card:
         """The card as it is stored, before time is replayed."""
-        return card_from_row(self.bill.storage.view(card_id).card)
+        return card_from_row(self.bill.storage.view(card_id).card, self.keyring.seals)
 
     def ledger(self, card_id: str = "B/1") -> list[tuple[str, int, str]]:
         return [
@@ -161,6 +163,11 @@ class Shop:
 
     def records(self, card_id: str = "B/1") -> list[CallRecord]:
         return list(self.bill.records(card_id=card_id))
+
+    def log(self) -> list[AuditRow]:
+        """What operators did, without what was published and which PINs were made."""
+        rows = [row for _, row in self.bill.storage.audit_log(limit=100_000)]
+        return [row for row in rows if not row.action.startswith(("publish", "make-pins"))]
 
     def check_books(self) -> None:
         report = self.bill.audit()
@@ -217,7 +224,10 @@ def open_shop(
 
 
 def rows(storage: Storage) -> dict[str, list[Any]]:
-    """Everything a store holds, to be compared with what it held before."""
+    """Everything a store holds, to be compared with what it held before.
+
+    But for what the log says of PINs that were to be made: an attempt stands there, refused or not.
+    """
     revision, heads = storage.catalogue()
     cards = [
         card
@@ -237,6 +247,9 @@ def rows(storage: Storage) -> dict[str, list[Any]]:
         "entries": [row for card in cards for row in storage.entries(card.id, limit=100_000)],
         "records": storage.records(limit=100_000),
         "suspense": storage.suspended(limit=100_000),
-        "audit": storage.audit_log(limit=100_000),
+        "audit": [
+            row for _, row in storage.audit_log(limit=100_000) if row.action != "make-pins-begun"
+        ],
+        "jobs": storage.jobs(limit=100_000),
         "count": [storage.count_cards()],
     }

@@ -433,6 +433,41 @@ class RevisionOfOneName(TakenApart):
         return head
 
 
+@caught_by("test_an_audit_row_follows_the_newest_or_none")
+class AppendsAnywhere(TakenApart):
+    def append_audit(self, row, *, after):
+        return super().append_audit(row, after=len(self._audit))
+
+
+@caught_by("test_every_audit_row_follows_one_other")
+class AppendsCheckedTooEarly(TakenApart):
+    def append_audit(self, row, *, after):
+        if len(self._audit) != after:
+            return False
+        time.sleep(0)
+        with self._open():
+            return super().append_audit(row, after=len(self._audit))
+
+
+@caught_by("test_credentials_of_every_kind_are_listed")
+class ListsPinsOnly(TakenApart):
+    def credentials(self, cards, kind=None):
+        return super().credentials(cards, kind or "pin")
+
+
+@caught_by("test_rows_are_counted")
+class CountsCardsTwice(TakenApart):
+    def counts(self):
+        return super().counts()._replace(credentials=len(self._cards))
+
+
+@caught_by("test_jobs_come_by_key")
+class JobsByDictionary(TakenApart):
+    def jobs(self, *, after="", limit=500):
+        rows = sorted(self._jobs.items(), key=lambda row: row[0].lower())
+        return [row for row in rows if row[0] > after][:limit]
+
+
 @caught_by("test_a_closed_store_says_so")
 class StaysOpen(TakenApart):
     def close(self):

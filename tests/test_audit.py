@@ -13,8 +13,9 @@ from moneyed import USD, Money
 
 import cardbill
 from cardbill import Batch
+from cardbill.audit import audit
 from cardbill.calls import make_handle
-from cardbill.errors import CardbillError, StorageError, UnknownCall
+from cardbill.errors import CardbillError, RowUnreadable, StorageError, UnknownCall
 from tests.building import (
     LIFETIME,
     START,
@@ -156,7 +157,6 @@ SEEN = {
     "state eleven numbers": [
         "UPDATE card SET state = CAST('[1,1,1,1,1,1,1,1,1,1,1]' AS BLOB) WHERE id = 'B/3'"
     ],
-    "state stored as text": ["UPDATE card SET state = CAST(state AS TEXT) WHERE id = 'B/3'"],
     "an instant out of range in the state": [
         f"UPDATE card SET state = {edited(('null,', '99999999999999999999,'))} WHERE id = 'B/1'"
     ],
@@ -252,37 +252,93 @@ SEEN = {
 @pytest.mark.parametrize("what", SEEN)
 def test_the_audit_complains(books: Shop, what: str):
     tamper(books, *SEEN[what])
-    report = books.bill.audit()
-    assert report.problems, what
-    assert not report.clean
-    assert all("\n" not in problem for problem in report.problems)
+    for report in (books.bill.audit(), audit(books.bill.storage)):  # and without keys too
+        assert report.problems, what
+        assert not report.clean
+        assert all("\n" not in problem for problem in report.problems)
 
 
-UNSEEN = {
-    # Without a key nothing tells these from the truth. A chain of hashes under a key that is
-    # not in the database would; until there is one, the documentation must not promise more.
+SEEN_WITH_KEYS = {
+    # Nothing contradicts these but the seals.
     "version of a card": ["UPDATE card SET version = version + 5 WHERE id = 'B/3'"],
     "instant of an entry": [f"UPDATE entry SET at = at + 1 {CHARGE_A}"],
+    "instants of a record": [f"UPDATE record SET recorded_at = recorded_at + 1 {CALL_A}"],
     "an uncharged call removed": [f"DELETE FROM record {CALL_B}"],
-    "instants of a record": [f"UPDATE record SET recorded_at = recorded_at + 1 {CALL_B}"],
     "a sealed PIN spoilt": ["UPDATE credential SET sealed = x'00' WHERE card = 'B/6'"],
-    "who exported PINs": ["DELETE FROM audit"],
+    "a sealed PIN removed": ["UPDATE credential SET sealed = NULL WHERE card = 'B/6'"],
+    "who revealed a PIN": ["UPDATE audit SET actor = 'eve' WHERE action = 'reveal-pin'"],
+    "that a PIN was revealed": ["DELETE FROM audit WHERE action = 'reveal-pin'"],
+    "the whole log": ["DELETE FROM audit"],
+    "the log from the last job on": [
+        "DELETE FROM audit WHERE position >= (SELECT max(position) - 1 FROM audit "  # noqa: ISC004
+        "WHERE action = 'make-pins')"
+    ],
+    "the end of the log, with what is in suspense": [
+        "DELETE FROM audit WHERE position >= (SELECT max(position) FROM audit "  # noqa: ISC004
+        "WHERE action = 'suspend-begun')"
+    ],
     "what was in suspense": ["DELETE FROM suspense"],
     "that a job was done": ["DELETE FROM job WHERE key = 'pins:S'"],
+    "a job and its cards": [
+        "DELETE FROM job WHERE key = 'pins:S'",
+        "DELETE FROM record WHERE card = 'S/1'",
+        "DELETE FROM entry WHERE card = 'S/1'",
+        "DELETE FROM credential WHERE card = 'S/1'",
+        "DELETE FROM card WHERE id = 'S/1'",
+    ],
     "a plan's older version": [
         "UPDATE catalogue SET content = x'7b7d' WHERE kind = 'plan' AND name = 'Basic'"
+    ],
+    "a plan removed": [
+        "DELETE FROM catalogue WHERE kind = 'plan'",
+        "UPDATE catalogue_revision SET revision = revision - 1",
+    ],
+    "a batch's newest version removed": [
+        "DELETE FROM catalogue WHERE kind = 'batch' AND name = 'B' AND version = 2",
+        "UPDATE catalogue_revision SET revision = revision - 1",
+    ],
+    "a deck published as another": [
+        "UPDATE catalogue SET content = (SELECT content FROM catalogue WHERE name = 'acme-cost') "  # noqa: ISC004
+        "WHERE name = 'retail'"
+    ],
+    "a deck's first version published again": [
+        "INSERT INTO catalogue SELECT kind, name, 2, content FROM catalogue WHERE name = 'retail'",
+        "UPDATE catalogue_revision SET revision = revision + 1",
+    ],
+    "the mark of a key": ["UPDATE catalogue SET content = x'00' WHERE name = 'audit/1'"],
+    "a card as it was before": [
+        "UPDATE card SET state = (SELECT state FROM card WHERE id = 'B/6'), balance = 5000000, "  # noqa: ISC004
+        "first_used_at = NULL WHERE id = 'B/3'",
+        "DELETE FROM entry WHERE card = 'B/3'",
+        "DELETE FROM record WHERE card = 'B/3'",
     ],
 }
 
 
-@pytest.mark.parametrize("what", UNSEEN)
-def test_what_an_audit_without_keys_does_not_see_is_known(books: Shop, what: str):
-    """No wish, but where the promise ends: whoever makes an audit see more, moves it up."""
+def with_a_log(books: Shop) -> None:
+    """A PIN revealed, and an event in suspense: what an operator must not be able to hide."""
     books.bill.batches.reveal("B/1", actor="ann", reason="r")
     with pytest.raises(UnknownCall):
         books.bill.settle(make_handle("GONE/1", "c"), talk_ms=1)
-    tamper(books, *UNSEEN[what])
-    assert books.bill.audit().problems == []
+
+
+@pytest.mark.parametrize("what", SEEN_WITH_KEYS)
+def test_the_audit_with_keys_complains(books: Shop, what: str):
+    with_a_log(books)
+    books.check_books()
+    tamper(books, *SEEN_WITH_KEYS[what])
+    problems = books.bill.audit().problems
+    assert problems, what
+    assert all("\n" not in problem for problem in problems)
+
+
+def test_an_audit_without_keys_says_that_it_does_not_look_for_forgery(books: Shop):
+    tamper(books, *SEEN_WITH_KEYS["version of a card"])
+    report = audit(books.bill.storage)
+    assert report.problems == []
+    assert report.unchecked == ["forgery: no keys were given"]
+    assert books.bill.audit().unchecked == []
+    assert books.bill.audit(sealed_copies=False).unchecked == ["sealed copies of PINs"]
 
 
 @pytest.mark.parametrize(
@@ -295,6 +351,7 @@ def test_what_an_audit_without_keys_does_not_see_is_known(books: Shop, what: str
         "UPDATE card SET balance = 'much' WHERE id = 'B/1'",
         "UPDATE card SET balance = held - 1 WHERE id = 'B/2'",
         "UPDATE card SET blocked = 2 WHERE id = 'B/1'",
+        "UPDATE card SET state = CAST(state AS TEXT) WHERE id = 'B/1'",
         "UPDATE entry SET balance_after = -1 WHERE card = 'B/3'",
         "UPDATE entry SET amount = 0.5 WHERE card = 'B/3'",
         "UPDATE record SET price = -1 WHERE call = 'a'",
@@ -309,6 +366,13 @@ def test_the_file_itself_refuses_what_must_never_be(books: Shop, statement: str)
         connection.execute(statement)
     connection.close()
     books.check_books()
+
+
+def test_a_text_that_is_no_text_ends_the_audit_by_name(books: Shop):
+    tamper(books, "UPDATE entry SET reference = CAST(x'ff80' AS TEXT) WHERE card = 'B/3'")
+    with pytest.raises(RowUnreadable) as refused:
+        books.bill.audit()
+    assert refused.value.__cause__ is None
 
 
 def test_an_audit_names_the_card_and_no_secret(books: Shop):

@@ -34,6 +34,7 @@ def test_an_audit_of_sound_books_exits_with_0(shop: Shop, capsys: Output):
     assert out.splitlines() == [
         "3 cards, 2 ledger entries, 1 calls",
         "USD: face $15.00 = balances $14.88 + calls $0.12 + breakage $0.00 + voided $0.00",
+        "not checked: forgery: no keys were given",
         "verdict: the books balance",
     ]
     assert err == ""
@@ -61,7 +62,8 @@ def test_many_problems_are_cut_and_counted(tmp_path: Path, capsys: Output):
         assert main(["audit", shop.url]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("PROBLEM") for line in lines) == 50
-    assert lines[-2:] == ["... and 70 more", "verdict: 120 problems"]
+    assert lines[-3] == "... and 70 more"
+    assert lines[-1] == "verdict: 120 problems"
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,71 @@ def test_an_audit_of_what_cannot_be_read_exits_with_1_not_with_a_traceback(
     assert "PROBLEM card B/1: " in capsys.readouterr().out
 
 
+# -- with keys ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keys(shop: Shop) -> Path:
+    path = shop.folder / "cards.key"
+    shop.keyring.save(path)
+    return path
+
+
+def tamper(shop: Shop, statement: str) -> None:
+    connection = sqlite3.connect(shop.folder / "cards.db")
+    with connection:
+        assert connection.execute(statement).rowcount
+    connection.close()
+
+
+@pytest.mark.parametrize("where", ["file", "environment"])
+def test_an_audit_with_keys_finds_forgery(
+    shop: Shop, keys: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    arguments = ["audit", shop.url]
+    if where == "file":
+        arguments += ["--keys", str(keys)]
+    else:
+        monkeypatch.setenv("CARDBILL_KEYS", shop.keyring.dumps())
+    assert main(arguments) == 0
+    assert "not checked" not in capsys.readouterr().out
+    assert main([*arguments, "--no-sealed-copies"]) == 0
+    assert "not checked: sealed copies of PINs" in capsys.readouterr().out
+    tamper(shop, "UPDATE entry SET at = at + 1 WHERE seq = 2")
+    assert main(arguments) == 1
+    assert "PROBLEM card B/1: entry 2 was altered" in capsys.readouterr().out
+
+
+def test_an_audit_with_other_keys_exits_with_2(shop: Shop, tmp_path: Path, capsys: Output):
+    Keyring.create(tmp_path / "other.key")
+    assert main(["audit", shop.url, "--keys", str(tmp_path / "other.key")]) == 2
+    assert "not the one this database was written with" in capsys.readouterr().err
+    assert main(["audit", shop.url, "--keys", str(tmp_path / "none.key")]) == 2
+
+
+def test_a_head_is_made_compared_and_renewed(
+    shop: Shop, keys: Path, tmp_path: Path, capsys: Output
+):
+    path = tmp_path / "kept" / "head"
+    path.parent.mkdir()
+    arguments = ["audit", shop.url, "--keys", str(keys), "--head", str(path)]
+    assert main(arguments) == 0
+    first = path.read_text()
+    shop.bill.batches.reveal("B/1", actor="ann", reason="r")
+    assert main(arguments) == 0
+    second = path.read_text()
+    assert second != first
+    tamper(shop, "DELETE FROM audit WHERE action = 'reveal-pin'")
+    assert main(["audit", shop.url, "--keys", str(keys)]) == 0  # nothing left to tell
+    assert main(arguments) == 1
+    assert "were removed" in capsys.readouterr().out
+    assert path.read_text() == second  # not renewed over a problem
+    path.write_text("f" + second[1:])
+    assert main(arguments) == 2
+    assert main(["audit", shop.url, "--head", str(path)]) == 2
+    assert "needs the keys" in capsys.readouterr().err
+
+
 def test_new_keys_are_written_for_their_owner_only(tmp_path: Path, capsys: Output):
     path = tmp_path / "cards.key"
     before = os.umask(0)
@@ -142,7 +209,7 @@ def test_new_keys_are_written_for_their_owner_only(tmp_path: Path, capsys: Outpu
     out = capsys.readouterr().out
     assert str(path) in out
     keyring = Keyring.load(path)
-    assert len(keyring.lookup[1]) == len(keyring.sealing[1]) == 32
+    assert len(keyring.lookup[1]) == len(keyring.sealing[1]) == len(keyring.audit[1]) == 32
     for key in keyring.dumps().split('"'):
         assert len(key) < 40 or key not in out
     with cardbill.open("memory:", keyring=keyring) as bill:

@@ -848,8 +848,8 @@ def test_an_address_that_names_no_store_opens_none(
 
 
 def test_another_lookup_key_is_noticed_at_opening(shop: Shop):
-    wrong = Keyring(lookup={1: b"x" * 32}, sealing=shop.keyring.sealing)
-    newer = Keyring(lookup={2: b"x" * 32})
+    wrong = evolve(shop.keyring, lookup={1: b"x" * 32})
+    newer = evolve(shop.keyring, lookup={2: b"x" * 32})
     before = rows(shop.bill.storage)
     for keyring in (wrong, newer, Keyring.generate()):
         with pytest.raises(WrongKey) as refused:
@@ -859,15 +859,13 @@ def test_another_lookup_key_is_noticed_at_opening(shop: Shop):
 
 
 def test_another_sealing_key_is_noticed_at_opening(shop: Shop):
-    wrong = Keyring(lookup=shop.keyring.lookup, sealing={1: b"x" * 32})
+    wrong = evolve(shop.keyring, sealing={1: b"x" * 32})
     with pytest.raises(WrongKey, match="sealing/1"):
         cardbill.Engine(shop.bill.storage, wrong)
 
 
 def test_a_newer_lookup_key_may_be_added_and_old_pins_still_open(shop: Shop):
-    both = Keyring(
-        lookup={**shop.keyring.lookup, 2: b"y" * 32}, sealing={**shop.keyring.sealing, 2: b"z" * 32}
-    )
+    both = shop.keyring.rotated()
     newer = cardbill.Engine(shop.bill.storage, both, clock=shop.clock)
     assert newer.authenticate(pin=shop.pin()).authenticated
     newer.batches.create(Batch(name="C", face_value=Money(1, USD), quantity=1, plan="Basic"))
@@ -1245,7 +1243,7 @@ def test_a_pin_that_is_no_text_is_refused_and_not_repeated(shop: Shop, pin: Any)
             lambda: cardbill.DialPlan(country_code="1", international_prefix="011", shortest=7.5),  # type: ignore[arg-type]
         ),
         ("prefix", lambda: DeckRow(prefix=44.0, rate=cardbill.rate("0.06"))),  # type: ignore[arg-type]
-        ("key version", lambda: Keyring(lookup={1.0: b"x" * 32})),  # type: ignore[dict-item]
+        ("key version", lambda: Keyring(lookup={1.0: b"x" * 32}, audit={1: b"x" * 32})),  # type: ignore[dict-item]
         ("carrier", lambda: Carrier(name=1.5, deck="x")),  # type: ignore[arg-type]
     ],
 )

@@ -26,9 +26,10 @@ from cardbill.errors import (
 PIN = "123456789012"
 CARD = "SUMMER-5/17"
 K1, K2, K3 = (bytes([byte]) * 32 for byte in (0x41, 0x42, 0x43))
-OLD = Keyring(lookup={1: K1}, sealing={1: K2})
-NEW = Keyring(lookup={1: K1, 2: K3}, sealing={1: K2, 2: K1})
-LOOKUP_ONLY = Keyring(lookup={1: K1})
+AUDIT = {1: bytes([0x44]) * 32}
+OLD = Keyring(audit=AUDIT, lookup={1: K1}, sealing={1: K2})
+NEW = Keyring(audit=AUDIT, lookup={1: K1, 2: K3}, sealing={1: K2, 2: K1})
+LOOKUP_ONLY = Keyring(audit=AUDIT, lookup={1: K1})
 posix = pytest.mark.skipif(os.name != "posix", reason="file modes are a thing of POSIX")
 
 
@@ -97,8 +98,9 @@ def test_a_missing_key_file_is_an_error_of_the_system(tmp_path: Path):
 
 def test_every_key_made_is_another_one():
     rings = [Keyring.generate() for _ in range(20)]
-    keys = [key for ring in rings for keys in (ring.lookup, ring.sealing) for key in keys.values()]
-    assert len(set(keys)) == 40
+    kinds = [keys for ring in rings for keys in (ring.lookup, ring.sealing, ring.audit)]
+    keys = [key for keys in kinds for key in keys.values()]
+    assert len(set(keys)) == 60
     assert {len(key) for key in keys} == {32}
 
 
@@ -139,7 +141,7 @@ SECRET = base64.b64encode(K1).decode()
 
 
 def content(**changes: object) -> bytes:
-    plain = {"format": 1, "lookup": {"1": SECRET}, "sealing": {"1": SECRET}}
+    plain = {"format": 1, **{kind: {"1": SECRET} for kind in ("lookup", "audit", "sealing")}}
     return json.dumps({**plain, **changes}).encode()
 
 
@@ -213,17 +215,19 @@ def test_nothing_that_an_error_refers_to_keeps_the_contents_either():
 
 def test_a_keyring_does_not_change_with_what_it_was_made_from():
     keys = {1: K1}
-    ring = Keyring(lookup=keys, sealing=keys)
+    ring = Keyring(audit=AUDIT, lookup=keys, sealing=keys)
     keys[2] = b"short"
-    assert ring == Keyring(lookup={1: K1}, sealing={1: K1})
+    assert ring == Keyring(audit=AUDIT, lookup={1: K1}, sealing={1: K1})
 
 
 @given(st.dictionaries(st.integers(1, 255), st.binary(min_size=32, max_size=32), min_size=1))
 def test_a_keyring_written_down_reads_back(keys: dict[int, bytes]):
-    ring = Keyring(lookup=keys, sealing=keys)
+    ring = Keyring(audit=AUDIT, lookup=keys, sealing=keys)
     assert Keyring.loads(ring.dumps().encode()) == ring
     assert "\n" not in ring.dumps()
-    assert Keyring.loads(Keyring(lookup=keys).dumps().encode()) == Keyring(lookup=keys)
+    assert Keyring.loads(Keyring(audit=AUDIT, lookup=keys).dumps().encode()) == Keyring(
+        audit=AUDIT, lookup=keys
+    )
 
 
 @pytest.mark.parametrize(
@@ -246,12 +250,12 @@ def test_a_keyring_of_unfit_keys_is_refused_without_showing_them(
     keys: dict[int, bytes], kind: type[CardbillError]
 ):
     with pytest.raises(kind) as caught:
-        Keyring(lookup=keys)
+        Keyring(audit=AUDIT, lookup=keys)
     assert_silent(caught.value, "xxxxx")
     assert_silent(caught.value, "AAAAA")
     if keys:
         with pytest.raises(kind):
-            Keyring(lookup={1: K1}, sealing=keys)
+            Keyring(audit=AUDIT, lookup={1: K1}, sealing=keys)
 
 
 @pytest.mark.parametrize("show", [repr, str, format, "{}".format, "%s".__mod__, "{!r:>99}".format])
@@ -270,7 +274,7 @@ def test_a_keyring_shows_versions_and_no_keys(show: Callable[[object], str]):
 
 
 def test_a_token_is_an_hmac_that_other_programs_can_compute():
-    due = hmac.new(K1, b"cardbill/pin/1|" + PIN.encode(), hashlib.sha256).digest()
+    due = b"\x01" + hmac.new(K1, b"cardbill/pin/1|" + PIN.encode(), hashlib.sha256).digest()
     assert OLD.token(PIN) == due
     assert OLD.tokens(PIN) == [due]
     assert LOOKUP_ONLY.token(PIN) == due
@@ -278,7 +282,7 @@ def test_a_token_is_an_hmac_that_other_programs_can_compute():
 
 @pytest.mark.parametrize("kind", ["pin", "ani", "number+pin"])
 def test_each_kind_of_credential_has_a_context_of_its_own(kind: str):
-    due = hmac.new(K1, f"cardbill/{kind}/1|{PIN}".encode(), hashlib.sha256).digest()
+    due = b"\x01" + hmac.new(K1, f"cardbill/{kind}/1|{PIN}".encode(), hashlib.sha256).digest()
     assert OLD.token(PIN, kind) == due
     assert OLD.tokens(PIN, kind) == [due]
 
@@ -291,19 +295,20 @@ def test_a_kind_that_nobody_knows_has_no_token():
 
 
 def test_the_newest_key_comes_first_and_older_ones_are_still_tried():
-    newest = Keyring(lookup={2: K3}).token(PIN)
+    newest = Keyring(audit=AUDIT, lookup={2: K3}).token(PIN)
     assert NEW.token(PIN) == newest
     assert NEW.tokens(PIN) == [newest, OLD.token(PIN)]
-    many = Keyring(lookup={9: K2, 10: K3, 2: K1})
+    many = Keyring(audit=AUDIT, lookup={9: K2, 10: K3, 2: K1})
     assert many.tokens(PIN) == [
-        Keyring(lookup={1: key}).token(PIN) for key in (K3, K2, K1)
+        Keyring(audit=AUDIT, lookup={version: key}).token(PIN)
+        for version, key in ((10, K3), (9, K2), (2, K1))
     ]  # by number, not by text
 
 
 @given(st.text("0123456789", min_size=4, max_size=20), st.text("0123456789", min_size=4))
 def test_tokens_tell_pins_apart_and_never_change(one: str, other: str):
     assert (OLD.token(one) == OLD.token(other)) == (one == other)
-    assert OLD.token(one) != Keyring(lookup={1: K2}).token(one)
+    assert OLD.token(one) != Keyring(audit=AUDIT, lookup={1: K2}).token(one)
     assert NEW.tokens(one)[1] == OLD.token(one)
     assert one.encode() not in OLD.token(one)
 
@@ -335,7 +340,7 @@ def test_the_same_pin_is_never_sealed_alike():
 def test_new_copies_use_the_newest_key():
     sealed = NEW.seal(PIN, CARD)
     assert NEW.unseal(sealed, CARD) == PIN
-    assert Keyring(lookup={1: K1}, sealing={2: K1}).unseal(sealed, CARD) == PIN
+    assert Keyring(audit=AUDIT, lookup={1: K1}, sealing={2: K1}).unseal(sealed, CARD) == PIN
     with pytest.raises(KeyMissing, match="key 2"):
         OLD.unseal(sealed, CARD)
 
@@ -367,7 +372,7 @@ def test_a_copy_cut_short_or_grown_does_not_open():
 
 def test_another_key_of_the_same_version_opens_nothing():
     with pytest.raises(WrongKey, match="SUMMER-5/17"):
-        Keyring(lookup={1: K1}, sealing={1: K3}).unseal(OLD.seal(PIN, CARD), CARD)
+        Keyring(audit=AUDIT, lookup={1: K1}, sealing={1: K3}).unseal(OLD.seal(PIN, CARD), CARD)
 
 
 def test_a_keyring_without_sealing_keys_can_look_up_but_neither_seal_nor_show():
@@ -382,9 +387,67 @@ def test_a_keyring_without_sealing_keys_can_look_up_but_neither_seal_nor_show():
 
 def test_checks_tell_keys_apart_by_name_and_give_nothing_away():
     checks = NEW.checks()
-    assert set(checks) == {"lookup/1", "lookup/2", "sealing/1", "sealing/2"}
+    assert set(checks) == {"lookup/1", "lookup/2", "audit/1", "sealing/1", "sealing/2"}
     assert checks == Keyring.loads(NEW.dumps().encode()).checks()
     assert checks["lookup/1"] == OLD.checks()["lookup/1"] != checks["lookup/2"]
     shown = b"".join(checks.values())
     assert not any(key in shown for key in (K1, K2, K3))
     assert OLD.token("cardbill/keyring/check/1") not in checks.values()
+
+
+# -- rotating ---------------------------------------------------------------------------------
+
+
+def test_rotating_adds_a_version_and_keeps_the_old_ones(tmp_path: Path):
+    ring = OLD.rotated()
+    assert (sorted(ring.lookup), sorted(ring.sealing), sorted(ring.audit)) == ([1, 2], [1, 2], [1])
+    assert ring.tokens(PIN)[1] == OLD.token(PIN) != ring.token(PIN)
+    assert ring.unseal(OLD.seal(PIN, CARD), CARD) == PIN
+    assert len({*ring.lookup.values(), *ring.sealing.values()}) == 4
+    audit = OLD.rotated(lookup=False, sealing=False, audit=True)
+    assert (audit.lookup, audit.sealing, sorted(audit.audit)) == (OLD.lookup, OLD.sealing, [1, 2])
+    assert sorted(Keyring(audit=AUDIT, lookup={7: K1}).rotated().lookup) == [7, 8]
+    ring.save(tmp_path / "new.key")
+    assert Keyring.load(tmp_path / "new.key") == ring
+    with pytest.raises(FileExistsError):
+        ring.save(tmp_path / "new.key")
+    with pytest.raises(InvalidInput):
+        Keyring(audit=AUDIT, lookup={255: K1}).rotated()
+
+
+def test_keys_are_left_out_by_name():
+    assert NEW.without(["lookup/1", "sealing/2", "audit/9"]) == Keyring(
+        audit=AUDIT, lookup={2: K3}, sealing={1: K2}
+    )
+    with pytest.raises(KeyMissing, match="lookup"):
+        OLD.without(["lookup/1"])
+    with pytest.raises(KeyMissing, match="audit"):
+        Keyring(lookup={1: K1}, audit={})
+
+
+# -- seals ------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_a_seal_is_an_hmac_that_other_programs_can_compute(one: bytes, other: bytes):
+    seals = OLD.seals
+    due = hmac.new(AUDIT[1], b"card\0" + one, hashlib.sha256).digest()
+    assert seals.sign("card", one) == b"\x01" + due[:16]
+    assert seals.holds("card", one, seals.sign("card", one))
+    assert seals.holds("card", other, seals.sign("card", one)) == (one == other)
+    assert not seals.holds("entry", one, seals.sign("card", one))
+
+
+def test_a_seal_is_made_with_the_newest_key_and_checked_with_its_own():
+    newer = OLD.rotated(audit=True)
+    assert newer.seals.sign("card", b"x")[0] == 2
+    assert newer.seals.holds("card", b"x", OLD.seals.sign("card", b"x"))
+    assert not OLD.seals.holds("card", b"x", newer.seals.sign("card", b"x"))
+    seal = OLD.seals.sign("card", b"x")
+    for bit in range(8 * len(seal)):
+        changed = bytearray(seal)
+        changed[bit // 8] ^= 1 << bit % 8
+        assert not OLD.seals.holds("card", b"x", bytes(changed))
+    for wrong in (b"", seal[:-1], seal + b"\0"):
+        assert not OLD.seals.holds("card", b"x", wrong)
+    assert AUDIT[1].hex() not in repr(OLD.seals)

@@ -791,7 +791,7 @@ class Books(Machine):
         for card_id, expected in self.model.cards.items():
             row = self.bill.storage.view(card_id).card
             entries = self.bill.storage.entries(card_id)
-            face = card_from_row(row).face
+            face = card_from_row(row, KEYS.seals).face
             taken = -sum(entry.amount for entry in entries if entry.kind != "face")
             assert face == row.balance + taken
             assert [entry.amount for entry in entries if entry.kind == "face"] in ([], [face])
@@ -802,7 +802,7 @@ class Books(Machine):
                 (entry.kind.value, entry.amount_units, entry.reference, entry.at)
                 for entry in self.bill.entries(card_id)
             ] == expected.entries[: expected.stored]
-            holds = card_from_row(row).holds
+            holds = card_from_row(row, KEYS.seals).holds
             assert row.held == sum(hold.amount for hold in holds.values())
             assert holds.keys() == expected.holds.keys() | expected.unseen
             assert records[card_id] == len(expected.records) - len(expected.unseen)
@@ -1036,7 +1036,7 @@ def play(storage: Storage, history: Sequence[Any], sweeps: Sequence[bool]) -> li
         bill.sweep()
         for card in CARDS:
             row = storage.view(card).card
-            told.append(row._replace(version=0))  # it counts the sweeps
+            told.append(row._replace(version=0, state=row.state[:-17]))  # they count the sweeps
             told.extend(storage.entries(card))
         return [*told, *storage.records()]
 

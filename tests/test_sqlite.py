@@ -359,7 +359,7 @@ def test_an_error_of_the_callers_own_is_not_taken_for_ours(store, kind):
 )
 def test_what_sqlite_cannot_hold_is_refused_by_a_storage_error(store, row):
     with pytest.raises(StorageError):
-        store.append_audit(row)
+        store.append_audit(row, after=0)
     assert store.audit_log() == []
 
 
@@ -378,7 +378,7 @@ def test_the_disk_may_fail_at_every_statement(path, watched):
             lambda: store.add_cards("job", [new_card(2), new_card(3)]),
             lambda: store.publish("plan", "basic", b"", expected=0),
             lambda: store.suspend(SuspenseRow("key", 1, "", "", b"")),
-            lambda: store.append_audit(AuditRow(1, "", "", "", b"")),
+            lambda: store.append_audit(AuditRow(1, "", "", "", b""), after=0),
         ):
             before = everything(store)
             failing, statements = 1, list[str]()
@@ -560,7 +560,7 @@ def test_every_writing_method_says_that_the_store_is_busy(store, path):
             lambda: impatient.unbind("ani", b"x", expected=CARD),
             lambda: impatient.publish("plan", "basic", b"", expected=0),
             lambda: impatient.suspend(SuspenseRow("key", 1, "", "", b"")),
-            lambda: impatient.append_audit(AuditRow(1, "", "", "", b"")),
+            lambda: impatient.append_audit(AuditRow(1, "", "", "", b""), after=0),
         ):
             with pytest.raises(StorageUnavailable, match="nothing was done"):
                 write()

@@ -56,6 +56,8 @@ class Caller:
         ani: The caller's number as far as it is one.
         credential: The (kind, token) that opened the card: ``pin``, ``number+pin`` or, for
             PINless callers, ``ani``.
+        also: The same under every look-up key, so that a card that is moved to a newer one
+            meanwhile still opens.
         access: The access number he came in on, if the host said so.
         authenticated: Always True.
     """
@@ -69,6 +71,7 @@ class Caller:
     expires_at: datetime | None
     ani: str | None
     credential: Credential = field(repr=False)
+    also: tuple[Credential, ...] = field(default=(), repr=False, eq=False)
     access: str | None = None
     authenticated: ClassVar[Literal[True]] = True
 

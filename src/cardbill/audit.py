@@ -1,7 +1,8 @@
 """The auditor: recomputes every card's account from its ledger and finds what is off.
 
 It trusts no figure that it can compute: balances from entries, holds from open calls,
-call charges from records. It needs no keys and changes nothing.
+call charges from records. Without keys it finds what contradicts itself; with keys also
+what was forged consistently, see :mod:`cardbill.evidence`. It changes nothing.
 """
 
 from __future__ import annotations
@@ -17,13 +18,25 @@ from cardbill.calls import CallRecord, Outcome, carrier_cost, unreported
 from cardbill.cards import Card, EntryKind
 from cardbill.catalogue import BATCH, decode
 from cardbill.errors import CardbillError
+from cardbill.evidence import DAMAGE, AuditHead, Evidence
 from cardbill.holds import whole_seconds
+from cardbill.keymarks import needed_keys
 from cardbill.keyring import ANI
+from cardbill.proofs import Trail, split_detail
 from cardbill.rating import price
-from cardbill.rows import card_from_row, card_to_row, record_from_row, record_to_row
+from cardbill.rows import card_to_row, read_card, read_record, record_to_row
+from cardbill.seals import NO_SEAL, SEAL_BYTES
 
 if TYPE_CHECKING:
-    from cardbill.storage.contract import CardRow, EntryRow, Head, RecordRow, Storage
+    from cardbill.keyring import Keyring
+    from cardbill.storage.contract import (
+        CardRow,
+        CredentialRow,
+        EntryRow,
+        Head,
+        RecordRow,
+        Storage,
+    )
 
 
 @define(kw_only=True)
@@ -38,6 +51,8 @@ class AuditReport:
         voided_units: By currency: the face value of voided cards.
         balance_units: By currency: what callers still hold.
         problems: One line each; empty: the books balance.
+        unchecked: What this audit did not look at, one line each.
+        head: How far the store has come, for the next audit; ``None``: not asked for.
     """
 
     cards: int = 0
@@ -49,6 +64,8 @@ class AuditReport:
     voided_units: Counter[str] = field(factory=Counter)
     balance_units: Counter[str] = field(factory=Counter)
     problems: list[str] = field(factory=list)
+    unchecked: list[str] = field(factory=list)
+    head: AuditHead | None = None
 
     @property
     def clean(self) -> bool:
@@ -56,94 +73,198 @@ class AuditReport:
         return not self.problems
 
 
-def audit(storage: Storage) -> AuditReport:
+def audit(
+    storage: Storage,
+    keyring: Keyring | None = None,
+    *,
+    head: AuditHead | None = None,
+    keep: bool = False,
+    sealed_copies: bool = True,
+) -> AuditReport:
     """Check every card of a store against its ledger and call records.
 
     The law, for each card: face value = balance + calls + breakage + voided; the balance covers
     the holds; each call was charged once, as its record says and as the terms of its hold
-    make it; every PIN opens the card that lists it (design.md section 10).
+    make it; every PIN opens the card that lists it (design.md section 10). With the keys:
+    every row is as cardbill wrote it, none is missing and none was added.
 
-    It needs no key, so it finds what contradicts itself, not what was forged consistently.
+    Args:
+        storage: What to audit; calls may go on meanwhile.
+        keyring: Its keys; ``None``: look for contradictions only, not for forgery.
+        head: The head of an audit before: shows what was set back since.
+        keep: Make a head for the next audit.
+        sealed_copies: Open every sealed copy of a PIN.
+
+    Raises:
+        WrongKey: These are not the keys of this store.
+        KeyMissing: The keyring lacks a key that the store needs.
     """
     report = AuditReport()
+    evidence = None
+    if keyring is None:
+        report.unchecked.append("forgery: no keys were given")
+    else:
+        if not sealed_copies or not keyring.sealing:
+            report.unchecked.append("sealed copies of PINs")
+        evidence = Evidence(
+            storage, keyring, report.problems, head=head, keep=keep, sealed_copies=sealed_copies
+        )
     # Counted first: what is added while the audit runs is no stray.
-    cards, records = storage.count_cards(), sum(1 for _ in _all_records(storage))
-    _, heads = storage.catalogue()
-    for head in sorted(heads):
-        if head.kind == BATCH:
-            _check_batch(storage, head, report)
-    if report.cards < cards:
-        report.problems.append(f"{cards - report.cards} cards belong to no batch")
-    if report.records < records:
-        report.problems.append(f"{records - report.records} call records belong to no card")
+    before = storage.counts()
+    revision, heads = storage.catalogue()
+    if revision != sum(item.version for item in heads):
+        report.problems.append(f"the catalogue is at revision {revision}, not as its items say")
+    books = _Books(storage, report, evidence)
+    for item in sorted(heads):
+        if item.kind == BATCH:
+            books.check_batch(item)
+    strays = [
+        (before.cards - report.cards, "cards belong to no batch"),
+        (before.entries - report.entries, "ledger entries belong to no card"),
+        (before.records - report.records, "call records belong to no card"),
+    ]
+    if not books.rotating and not _rotating(storage):  # rows come and go while keys change
+        stray = before.credentials - books.credentials
+        strays.append((stray and _stray_credentials(storage), "credentials open no card"))
+    report.problems.extend(f"{count} {what}" for count, what in strays if count > 0)
+    if evidence is not None:
+        report.head = evidence.finish(books.found)
     return report
 
 
-def _check_batch(storage: Storage, head: Head, report: AuditReport) -> None:
-    try:
-        batch = decode(BATCH, storage.content(BATCH, head.name, head.version))
-    except (CardbillError, ValueError, TypeError, LookupError):
-        batch = None
-    if not isinstance(batch, Batch):
-        report.problems.append(f"batch {head.name}: its terms cannot be read")
-        return
-    before, after = report.cards, 0
-    while page := storage.find_cards(head.name, after=after):
-        after = page[-1].serial
-        listed: dict[str, list[tuple[str, bytes]]] = {row.id: [] for row in page}
-        for credential in storage.credentials(list(listed), batch.credential_kind):
-            listed[credential.card].append((credential.kind, credential.token))
-        for row in page:
-            _check_card(storage, row, batch, listed[row.id], report)
-    found = report.cards - before
-    if found and found != batch.quantity:
-        report.problems.append(
-            f"batch {head.name}: {found:,} cards, it was made with {batch.quantity:,}"
-        )
+class _Books:
+    """One pass over the cards."""
+
+    def __init__(self, storage: Storage, report: AuditReport, evidence: Evidence | None) -> None:
+        self._storage = storage
+        self._report = report
+        self._evidence = evidence
+        self.rotating = _rotating(storage)
+        self.credentials = 0
+        self.found: dict[str, int] = {}
+
+    def check_batch(self, head: Head) -> None:
+        storage, report = self._storage, self._report
+        try:
+            stored = storage.content(BATCH, head.name, head.version)
+            batch = decode(BATCH, stored[:-SEAL_BYTES])
+        except DAMAGE:
+            batch = None
+        if not isinstance(batch, Batch):
+            report.problems.append(f"batch {head.name}: its terms cannot be read")
+            return
+        before, after = report.cards, 0
+        while page := storage.find_cards(head.name, after=after):
+            after = page[-1].serial
+            listed: dict[str, list[CredentialRow]] = {row.id: [] for row in page}
+            for credential in storage.credentials(list(listed)):
+                listed[credential.card].append(credential)
+            for row in page:
+                self._check_card(row, batch, listed[row.id])
+        self.found[head.name] = found = report.cards - before
+        if found and found != batch.quantity:
+            report.problems.append(
+                f"batch {head.name}: {found:,} cards, it was made with {batch.quantity:,}"
+            )
+
+    def _check_card(self, row: CardRow, batch: Batch, listed: list[CredentialRow]) -> None:
+        storage, report = self._storage, self._report
+        report.cards += 1
+        while True:  # until the card stood still while it was read
+            entries = list(_entries(storage, row.id))
+            records = list(_all_records(storage, card=row.id))
+            now = storage.view(row.id).card
+            if now.version == row.version:
+                break
+            row = now
+            listed = storage.credentials([row.id])
+        report.entries += len(entries)
+        report.records += len(records)
+        self.credentials += len(listed)
+        try:
+            card, trail, state = read_card(row)
+            problems = [
+                *_columns(card, row._replace(state=state)),
+                *_ledger(card, entries),
+                *_calls(card, entries, records),
+                *_trail(trail, entries, records),
+                *self._opens(card, listed),
+            ]
+            if self._evidence is not None:
+                problems += self._evidence.card(row, trail, entries, records)
+                for credential in listed:
+                    problems += self._evidence.sealed(batch, row.serial, credential)
+        except DAMAGE as error:
+            text = str(error) if isinstance(error, CardbillError) else "its rows cannot be read"
+            report.problems.append(f"card {row.id}: {text}")
+            return
+        sold_as = card.face, card.currency
+        if sold_as != (batch.face_units, batch.currency) and not card.taken_over:
+            problems.append(
+                f"was sold as {card.face} units of {card.currency}, not as its batch says"
+            )
+        report.problems.extend(f"card {row.id}: {problem}" for problem in problems)
+        sums = Counter[str]()
+        for entry in entries:
+            sums[entry.kind] += entry.amount
+        report.face_units[card.currency] += card.face
+        report.calls_units[card.currency] -= sums[EntryKind.CALL.value]
+        report.breakage_units[card.currency] -= sums[EntryKind.BREAKAGE.value]
+        report.voided_units[card.currency] -= sums[EntryKind.VOID.value]
+        report.balance_units[card.currency] += row.balance
+
+    def _opens(self, card: Card, listed: list[CredentialRow]) -> Iterator[str]:
+        """What opens a card is what it lists; but for a move to a newer key that was cut short."""
+        own, found = card.credentials, [(row.kind, row.token) for row in listed]
+        if sorted(own) == sorted(found):
+            return
+        if any(pair[0] == ANI and pair not in found for pair in own):
+            rows = self._storage.credentials([card.id], ANI)  # was it being registered just now?
+            if any(pair[0] == ANI and pair not in [row[:2] for row in rows] for pair in own):
+                yield "lists a caller's number that does not lead to it: register it again"
+        # A number's row may be stale: it opens nothing, and whoever registers it next takes it.
+        own = [pair for pair in own if pair[0] != ANI]
+        found = [pair for pair in found if pair[0] != ANI]
+        if sorted(own) == sorted(found):
+            return
+        newest = max((token[0] for _, token in own), default=0)
+        missing = [each for each in own if each not in found]
+        unlisted = [each for each in found if each not in own]
+        if self.rotating or _rotating(self._storage):
+            # The newer token is listed before its row is bound, the older one's row is unbound
+            # after it is no longer listed.
+            bound = [token[0] for _, token in found]
+            if (
+                not unlisted
+                and bound
+                and max(bound) < newest
+                and all(each[1][0] == newest for each in missing)
+            ):
+                return
+            if not missing and all(token[0] < newest for _, token in unlisted):
+                return
+        yield "is opened by other PINs than it lists"
 
 
-def _check_card(
-    storage: Storage,
-    row: CardRow,
-    batch: Batch,
-    listed: list[tuple[str, bytes]],
-    report: AuditReport,
-) -> None:
-    report.cards += 1
-    while True:  # until the card stood still while it was read
-        entries = list(_entries(storage, row.id))
-        records = list(_all_records(storage, card=row.id))
-        now = storage.view(row.id).card
-        if now.version == row.version:
+def _stray_credentials(storage: Storage) -> int:
+    """Count the credentials of no card; callers' numbers come and go while one looks."""
+    stray = 0
+    for _ in range(3):
+        before, found = storage.counts().credentials, 0
+        for head in storage.catalogue()[1]:
+            after = 0
+            while head.kind == BATCH and (page := storage.find_cards(head.name, after=after)):
+                after = page[-1].serial
+                found += len(storage.credentials([row.id for row in page]))
+        stray = before - found
+        if stray <= 0:
             break
-        row = now
-    report.entries += len(entries)
-    report.records += len(records)
-    try:
-        card = card_from_row(row)
-        problems = [
-            *_columns(card, row),
-            *_ledger(card, entries),
-            *_calls(card, entries, records),
-        ]
-    except CardbillError as error:
-        report.problems.append(f"card {row.id}: {error}")
-        return
-    sold_as = card.face, card.currency
-    if sold_as != (batch.face_units, batch.currency) and not card.taken_over:
-        problems.append(f"was sold as {card.face} units of {card.currency}, not as its batch says")
-    # A caller's number is the card's own matter: its row may be stale, or on its way.
-    if sorted(pair for pair in card.credentials if pair[0] != ANI) != sorted(listed):
-        problems.append("is opened by other PINs than it lists")
-    report.problems.extend(f"card {row.id}: {problem}" for problem in problems)
-    sums = Counter[str]()
-    for entry in entries:
-        sums[entry.kind] += entry.amount
-    report.face_units[card.currency] += card.face
-    report.calls_units[card.currency] -= sums[EntryKind.CALL.value]
-    report.breakage_units[card.currency] -= sums[EntryKind.BREAKAGE.value]
-    report.voided_units[card.currency] -= sums[EntryKind.VOID.value]
-    report.balance_units[card.currency] += row.balance
+    return stray
+
+
+def _rotating(storage: Storage) -> bool:
+    """Whether cards may be on their way from an older look-up key to a newer one."""
+    return sum(name.startswith("lookup/") for name in needed_keys(storage)) > 1
 
 
 def _columns(card: Card, row: CardRow) -> Iterator[str]:
@@ -153,6 +274,14 @@ def _columns(card: Card, row: CardRow) -> Iterator[str]:
     yield from _differences("", card_to_row(card, version=row.version), row)
     if card.available < 0:
         yield f"holds of {card.held} units exceed its balance of {card.balance}"
+
+
+def _trail(trail: Trail, entries: list[EntryRow], records: list[RecordRow]) -> Iterator[str]:
+    """The card says which entry is its newest and how many records it has."""
+    if trail.head != (entries[-1].detail if entries else NO_SEAL):
+        yield "its newest ledger entry is not the one that it was given"
+    if trail.records != len(records):
+        yield f"should have {trail.records} call records, it has {len(records)}"
 
 
 def _differences(
@@ -195,9 +324,10 @@ def _calls(card: Card, entries: list[EntryRow], records: list[RecordRow]) -> Ite
         if entry.kind == EntryKind.CALL.value:
             charged[entry.reference] -= entry.amount
     for row in records:
-        record = record_from_row(row)
+        record = read_record(row)
         what = f"call {record.call_id}: "
-        yield from _differences(what, record_to_row(record), row)
+        plain = row._replace(detail=split_detail(row.detail)[0])
+        yield from _differences(what, record_to_row(record), plain)
         if record.batch != card.batch:
             yield f"{what}is of batch {record.batch}"
         if record.total_units != charged.pop(record.call_id, 0):

@@ -189,12 +189,12 @@ class Callers:
         card_id, number = self._which(of, ani, access)
         if number is None:
             return Registration(card_id=card_id, reason=NotRegistered.NO_NUMBER)
-        credential = None
+        credentials = None
         if isinstance(of, Caller):
             own = registrable(of.ani, self._dial_plan(access or of.access)) == number
             if of.credential[0] == ANI and not own:
                 return Registration(card_id=card_id, reason=NotRegistered.PIN_NEEDED)
-            credential, confirm = of.credential, confirm or own
+            credentials, confirm = (of.credential, *of.also), confirm or own
         ring = self._keyring
         tokens = ring.tokens(number, ANI)
         sealed = ring.seal(number, card_id) if ring.sealing else None
@@ -206,7 +206,7 @@ class Callers:
                 sealed=sealed,
                 confirmed=confirm,
                 noted=noted,
-                credential=credential,
+                credentials=credentials,
             )
             reason = self._list(card_id, wish, holder, now)
             row = CredentialRow(ANI, token, card_id, sealed)
@@ -254,7 +254,7 @@ class Callers:
         return tokens[0], None
 
     def _card(self, card_id: str, now: datetime) -> Card:
-        card = card_from_row(self._storage.view(card_id).card)
+        card = card_from_row(self._storage.view(card_id).card, self._keyring.seals)
         card.catch_up(now)
         return card
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from cardbill import money
 from cardbill.audit import AuditReport, audit
-from cardbill.errors import CardbillError
-from cardbill.keyring import Keyring
+from cardbill.errors import CardbillError, KeyMissing
+from cardbill.evidence import AuditHead
+from cardbill.exporting import destination
+from cardbill.keyring import ENVIRONMENT, Keyring
 from cardbill.opening import open_storage
-
-if TYPE_CHECKING:
-    from cardbill.storage.contract import Storage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +28,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     checking = commands.add_parser("audit", help="recompute every account from its ledger")
     checking.add_argument("url", help="the store, like sqlite:///cards.db")
+    checking.add_argument(
+        "--keys",
+        metavar="FILE",
+        help=f"the key file, to find forgery too; default: what {ENVIRONMENT} holds, if it is set",
+    )
+    checking.add_argument(
+        "--head",
+        metavar="FILE",
+        help="how far the last audit came, kept apart from the store: compared, then renewed",
+    )
+    checking.add_argument(
+        "--no-sealed-copies", action="store_true", help="do not open the sealed copies of PINs"
+    )
     keys = commands.add_parser("new-keys", help="write fresh keys to a new file of mode 0600")
     keys.add_argument("path", help="the file; must not exist")
     given = parser.parse_args(arguments)
@@ -36,18 +49,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Keyring.create(given.path)
             print(f"keys written to {given.path}: keep a copy apart from the database")
             return 0
-        return _audit(open_storage(given.url, create=False))
+        return _audit(given)
     except (CardbillError, OSError) as error:
         print(f"cardbill: {error}", file=sys.stderr)
         return 2
 
 
-def _audit(storage: Storage) -> int:
+def _audit(given: argparse.Namespace) -> int:
+    keyring = None
+    if given.keys is not None:
+        keyring = Keyring.load(given.keys)
+    elif os.environ.get(ENVIRONMENT):
+        keyring = Keyring.from_env()
+    if given.head is not None and keyring is None:
+        raise KeyMissing("--head needs the keys")
+    head = None
+    if keyring is not None and given.head is not None and Path(given.head).exists():
+        head = AuditHead.loads(Path(given.head).read_text(encoding="ascii"), keyring)
+    storage = open_storage(given.url, create=False)
     try:
-        report = audit(storage)
+        report = audit(
+            storage,
+            keyring,
+            head=head,
+            keep=given.head is not None,
+            sealed_copies=not given.no_sealed_copies,
+        )
     finally:
         storage.close()
     print(render(report))
+    if report.clean and keyring is not None and report.head is not None:
+        with destination(given.head) as file:  # a head is never moved on over a problem
+            file.write(report.head.dumps(keyring))
     return 0 if report.clean else 1
 
 
@@ -65,6 +98,7 @@ def render(report: AuditReport) -> str:
     lines.extend(f"PROBLEM {problem}" for problem in report.problems[:50])
     if len(report.problems) > 50:
         lines.append(f"... and {len(report.problems) - 50:,} more")
+    lines.extend(f"not checked: {what}" for what in report.unchecked)
     verdict = f"{len(report.problems):,} problems" if report.problems else "the books balance"
     return "\n".join([*lines, f"verdict: {verdict}"])
 

@@ -6,7 +6,6 @@ repeated request finds the fact set and changes nothing. Source: domain.md secti
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,12 +17,12 @@ from cardbill.catalogue import PLAN, Snapshot
 from cardbill.errors import MissingFields, TransitionRefused
 from cardbill.flags import BatchFlags, check_range
 from cardbill.inquiry import CardView, view_of
-from cardbill.instants import aware, to_micros
+from cardbill.instants import aware
 from cardbill.names import check_kind
 from cardbill.status import TRANSITIONS, Event
-from cardbill.storage.contract import AuditRow
 
 if TYPE_CHECKING:
+    from cardbill.journal import Journal
     from cardbill.runner import Runner
     from cardbill.shelf import Shelf
     from cardbill.storage.contract import Storage
@@ -33,11 +32,17 @@ class Control:
     """What operators do to cards and batches, with who and why."""
 
     def __init__(
-        self, storage: Storage, shelf: Shelf, runner: Runner, now: Callable[[], datetime]
+        self,
+        storage: Storage,
+        shelf: Shelf,
+        runner: Runner,
+        journal: Journal,
+        now: Callable[[], datetime],
     ) -> None:
         self._storage = storage
         self._shelf = shelf
         self._runner = runner
+        self._journal = journal
         self._now = now
 
     # -- one card -------------------------------------------------------------------------
@@ -235,10 +240,7 @@ class Control:
             check_kind(name, text or "", str)
         if missing := [name for name, text in given.items() if not (text or "").strip()]:
             raise MissingFields(action, missing)
-        content = json.dumps({"reason": reason, **detail}).encode()
-        self._storage.append_audit(
-            AuditRow(to_micros(self._now()), actor, action, subject, content)
-        )
+        self._journal.append(action, subject, actor, reason=reason, **detail)
 
 
 Change = Callable[[Card, Event, Snapshot, datetime], None]

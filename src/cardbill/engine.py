@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cardbill import authorization, settling
 from cardbill.answers import Caller, Credential, Denied, Grant
@@ -29,14 +30,17 @@ from cardbill.errors import (
     UnknownCall,
     UnknownName,
 )
+from cardbill.evidence import AuditHead
 from cardbill.holds import LONGEST_TALK_MS
 from cardbill.inquiry import CardView, look_up
 from cardbill.instants import aware, to_micros
 from cardbill.issuing import Batches
+from cardbill.journal import Journal
 from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
 from cardbill.names import check_count
 from cardbill.presented import Presented
+from cardbill.rekeying import Mover
 from cardbill.reports import Reports
 from cardbill.rows import (
     call_key,
@@ -113,17 +117,22 @@ class Engine:
         self._keyring = keyring
         self._clock = clock
         self._dial_plan = dial_plan
-        self._shelf = Shelf(storage)
-        self._runner = Runner(storage, self._shelf)
-        check_keys(storage, keyring)
+        journal = Journal(storage, keyring.seals, self._now)
+        self._journal = journal
+        check_keys(storage, keyring, journal)
+        self._shelf = Shelf(storage, journal)
+        self._runner = Runner(storage, self._shelf, keyring.seals)
+        self._mover = Mover(storage, self._runner, keyring, journal)
         self.decks = Decks(self._shelf)
         self.plans = Plans(self._shelf)
         self.carriers = Carriers(self._shelf)
         self.access_numbers = AccessNumbers(self._shelf)
-        self.batches = Batches(storage, self._shelf, keyring, self._now, below)
-        self.control = Control(storage, self._shelf, self._runner, self._now)
+        self.batches = Batches(
+            storage, self._shelf, keyring, journal, self._mover, self._now, below
+        )
+        self.control = Control(storage, self._shelf, self._runner, journal, self._now)
         self.callers = Callers(storage, keyring, self._now, self._step, self._read_by)
-        self.reports = Reports(storage, self._shelf, self._now)
+        self.reports = Reports(storage, self._shelf, keyring.seals, self._now)
 
     def __enter__(self) -> Self:
         return self
@@ -176,15 +185,16 @@ class Engine:
         card_id, credentials = self._resolve(who)
         if card_id is None:
             return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
-        admitted = self._look(card_id, now, credentials, number, told)
-        if admitted is not None:
-            return admitted
-        return self._step(
+        admitted = self._look(card_id, now, credentials, number, told) or self._step(
             card_id,
             None,
             now,
             lambda card, _, shelf: authorization.admit(card, credentials, shelf, number, now, told),
         )
+        if len(credentials) > 1 and isinstance(admitted, Caller):
+            admitted = evolve(admitted, also=tuple(credentials))
+            self._move_on(card_id, who, credentials, now)
+        return admitted
 
     def authorize(
         self,
@@ -244,8 +254,10 @@ class Engine:
         if caller is not None and not isinstance(caller, Caller):
             raise InvalidInput("caller", None, "must be what authenticate() returned")
         told = self._access(caller.access if caller and access is None else access)
+        who: Presented | None = None
         if caller is not None:
-            card_id, credentials, number = caller.card_id, [caller.credential], caller.ani
+            card_id, number = caller.card_id, caller.ani
+            credentials = [caller.credential, *caller.also]
         else:
             who = Presented(
                 pin=pin, card_number=card_number, ani=ani, dialled=dialled, to=to, access=told
@@ -259,12 +271,15 @@ class Engine:
         request = CallRequest(
             call_id=call_id, number=digits, problem=problem, ani=number, credentials=credentials
         )
-        return self._step(
+        answer = self._step(
             card_id,
             call_key(call_id),
             now,
             lambda card, record, shelf: authorization.authorize(card, record, request, shelf, now),
         )
+        if who is not None and len(credentials) > 1 and isinstance(answer, Grant):
+            self._move_on(card_id, who, credentials, now)
+        return answer
 
     def extend(
         self, handle: str, *, used_seconds: int, number: int, at: datetime | None = None
@@ -367,7 +382,7 @@ class Engine:
         except UnknownName as error:
             if error.kind != "card":
                 raise
-            self.storage.suspend(report_to_suspense(card_id, call_id, told, now))
+            self._journal.suspend(report_to_suspense(card_id, call_id, told, now))
             raise UnknownCall(call_id, suspended=True) from error
 
     def cancel(self, handle: str, *, at: datetime | None = None) -> CallRecord:
@@ -425,7 +440,7 @@ class Engine:
         """
         row = self.storage.view(card_id).card
         flags = self._shelf.get(lambda snapshot: snapshot.flags(row.batch))
-        return look_up(row, flags, self._now(at))
+        return look_up(row, flags, self._now(at), self._keyring.seals)
 
     def entries(self, card_id: str) -> Iterator[Entry]:
         """Yield a card's ledger, oldest first.
@@ -433,11 +448,11 @@ class Engine:
         Raises:
             UnknownName: There is no such card.
         """
-        currency = card_from_row(self.storage.view(card_id).card).currency
+        card = card_from_row(self.storage.view(card_id).card, self._keyring.seals)
         after = 0
         while page := self.storage.entries(card_id, after=after):
             after = page[-1].seq
-            yield from (entry_from_row(row, currency) for row in page)
+            yield from (entry_from_row(row, card.currency) for row in page)
 
     def records(
         self, *, card_id: str | None = None, batch: str | None = None
@@ -446,11 +461,23 @@ class Engine:
         after: tuple[str, str] | None = None
         while page := self.storage.records(card=card_id, batch=batch, after=after):
             after = page[-1].card, page[-1].key
-            yield from map(record_from_row, page)
+            yield from (record_from_row(row, self._keyring.seals) for row in page)
 
-    def audit(self) -> AuditReport:
-        """Recompute every account from its ledger; changes nothing and needs no keys."""
-        return audit(self.storage)
+    def audit(
+        self,
+        *,
+        head: AuditHead | None = None,
+        keep: bool = False,
+        sealed_copies: bool = True,
+    ) -> AuditReport:
+        """Recompute every account from its ledger and check every seal; changes nothing.
+
+        Args:
+            head: The head of an audit before: shows what was set back since.
+            keep: Make a head for the next audit.
+            sealed_copies: Open every sealed copy of a PIN, if there are sealing keys.
+        """
+        return audit(self.storage, self._keyring, head=head, keep=keep, sealed_copies=sealed_copies)
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -471,7 +498,23 @@ class Engine:
         if not credentials:
             return None, []
         tokens = [token for _, token in credentials]
-        return self.storage.resolve(credentials[0][0], tokens), credentials
+        kind = credentials[0][0]
+        found = self.storage.resolve(kind, tokens)
+        if found is None and len(tokens) > 1:
+            # A card that moved to a newer key between the two looks is found by it now.
+            found = self.storage.resolve(kind, tokens)
+        return found, credentials
+
+    def _move_on(
+        self, card_id: str, who: Presented, credentials: Sequence[Credential], at: datetime
+    ) -> None:
+        """Move a card, whose secret is known now, to the newest look-up key."""
+        kind, newest = credentials[0]
+        with suppress(CardbillError):  # the caller was served, and a later use tries again
+            if self.storage.resolve(kind, [newest]) is None:
+                secret = who.secret(self._plan(who.access))
+                if secret is not None:
+                    self._mover.move(card_id, secret, at)
 
     def _access(self, access: object) -> AccessNumber | None:
         return None if access is None else self.access_numbers.find(access, self._dial_plan)
@@ -495,7 +538,7 @@ class Engine:
         if view.revision != self._shelf.snapshot.revision:
             self._shelf.refresh()
         while True:
-            card = card_from_row(view.card)
+            card = card_from_row(view.card, self._keyring.seals)
             card.catch_up(at)
             opened = card.opened
             try:

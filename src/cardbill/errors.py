@@ -31,6 +31,7 @@
         ├── StorageClosed             used after ``close()``
         ├── SchemaTooNew              written by a newer cardbill
         ├── RowUnreadable             altered or damaged
+        │   └── RowAltered            its seal does not fit: written by somebody without the keys
         ├── CardTooLarge              a card's state has outgrown 64 KiB
         ├── DuplicateCredential       a PIN (or other credential) is already in use
         ├── VersionConflict           the name was published by somebody else meanwhile
@@ -302,6 +303,10 @@ class SchemaTooNew(StorageError):
 
 class RowUnreadable(StorageError):
     """A stored row does not hold what cardbill writes; it was altered or damaged."""
+
+
+class RowAltered(RowUnreadable):
+    """A stored row does not fit its seal; it was altered, or moved from elsewhere."""
 
 
 class CardTooLarge(StorageError):

@@ -18,6 +18,7 @@ from cardbill import money
 from cardbill.errors import InvalidInput
 from cardbill.inquiry import look_up
 from cardbill.pins import MASK
+from cardbill.seals import Seals
 from cardbill.status import Status
 
 if TYPE_CHECKING:
@@ -87,10 +88,10 @@ class IssuedPin:
 
 
 def issued_pin(
-    batch: Batch, flags: BatchFlags, row: CardRow, at: datetime, *, number: str = MASK
+    batch: Batch, flags: BatchFlags, row: CardRow, at: datetime, seals: Seals, *, number: str = MASK
 ) -> IssuedPin:
     """Return a stored card as an operator sees it at an instant."""
-    card = look_up(row, flags, at)
+    card = look_up(row, flags, at, seals)
     return IssuedPin(
         card_id=card.card_id,
         serial=card.serial,

@@ -11,6 +11,7 @@ from cardbill import money
 from cardbill.cards import Card
 from cardbill.flags import BatchFlags
 from cardbill.rows import card_from_row
+from cardbill.seals import Seals
 from cardbill.status import Status
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ class CardView:
         return money.money(self.balance_units - self.held_units, self.currency)
 
 
-def look_up(row: CardRow, flags: BatchFlags, at: datetime) -> CardView:
+def look_up(row: CardRow, flags: BatchFlags, at: datetime, seals: Seals) -> CardView:
     """Return a stored card as time has left it at `at`, under its batch's flags."""
-    card = card_from_row(row)
+    card = card_from_row(row, seals)
     card.catch_up(at)
     return view_of(card, flags, at)
 

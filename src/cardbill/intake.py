@@ -21,6 +21,7 @@ from cardbill.errors import (
     UploadRefused,
 )
 from cardbill.pins import check_probability, draw, one_in
+from cardbill.proofs import Trail, seal_card
 from cardbill.rows import card_to_row
 from cardbill.storage.contract import CredentialRow, NewCard
 from cardbill.uploading import Upload, UploadedPin
@@ -65,7 +66,10 @@ class _DryRun(CardbillError):
 class Intake:
     """Makes the rows of a batch's cards."""
 
-    def __init__(self, keyring: Keyring, batch: Batch, progress: Progress | None) -> None:
+    def __init__(
+        self, storage: Storage, keyring: Keyring, batch: Batch, progress: Progress | None
+    ) -> None:
+        self._storage = storage
         self._keyring = keyring
         self._batch = batch
         self._progress = progress or _silent
@@ -79,13 +83,26 @@ class Intake:
     def draw(self, serial: int, below: Callable[[int], int]) -> NewCard:
         """Return a card with a PIN drawn at random."""
         batch = self._batch
-        return self._new(draw(batch.pin_length, below, checked=batch.pin_luhn), serial)
+        while self._in_use(serial, pin := draw(batch.pin_length, below, checked=batch.pin_luhn)):
+            pass
+        return self._new(pin, serial)
 
-    def uploaded(self, pins: Iterator[UploadedPin]) -> Iterator[NewCard]:
-        """Yield a card for each PIN, numbered in their order."""
+    def uploaded(
+        self, pins: Iterator[UploadedPin], taken: Callable[[int], None]
+    ) -> Iterator[NewCard]:
+        """Yield a card for each PIN, numbered in their order; `taken` hears of those in use."""
         for serial, row in enumerate(pins, start=1):
-            yield self._new(row.pin, serial, row)
+            if self._in_use(serial, row.pin):
+                taken(serial)
+            else:
+                yield self._new(row.pin, serial, row)
             self._tell(serial)
+
+    def _in_use(self, serial: int, pin: str) -> bool:
+        """Say whether an older look-up key finds the PIN: the store compares the newest only."""
+        kind = self._batch.credential_kind
+        older = self._keyring.tokens(self._batch.credential(serial, pin), kind)[1:]
+        return bool(older) and self._storage.resolve(kind, older) is not None
 
     def _tell(self, serial: int) -> None:
         if serial % _PROGRESS_EVERY == 0 or serial == self._batch.quantity:
@@ -115,7 +132,8 @@ class Intake:
             expires_at=expires_at,
         )
         sealed = self._keyring.seal(pin, card.id)
-        return NewCard(card_to_row(card, version=1), CredentialRow(kind, token, card.id, sealed))
+        new = seal_card(card_to_row(card, version=1), Trail(), self._keyring.seals)
+        return NewCard(new, CredentialRow(kind, token, card.id, sealed))
 
 
 def target(batch: Batch) -> str:
@@ -183,7 +201,7 @@ def upload(
                 raise _DryRun
 
         with suppress(_DryRun):
-            cards = intake.uploaded(reading.pins())
+            cards = intake.uploaded(reading.pins(), reading.taken)
             add_once(storage, batch, job, cards, redraw=taken, approve=approve)
     return Generated(
         batch=batch.name, count=batch.quantity, guess_probability=reading.guess_probability(others)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING, TextIO
@@ -30,15 +30,18 @@ from cardbill.exporting import (
     export_line,
     issued_pin,
 )
-from cardbill.instants import aware, to_micros
+from cardbill.instants import aware
 from cardbill.intake import Generated, Intake, Progress, add_once, target, upload
+from cardbill.journal import DROP, MAKE, REKEY, Journal
+from cardbill.keymarks import check_newest
 from cardbill.names import check_choice, check_count, check_kind, check_text
 from cardbill.numbering import claim
 from cardbill.pins import GUESS_LIMIT, MASK, check_probability, guess_probability
 from cardbill.plans import check_assignable
+from cardbill.rekeying import Mover, Rekeyed
 from cardbill.shelf import Collection
 from cardbill.status import Status
-from cardbill.storage.contract import AuditRow, NewCard
+from cardbill.storage.contract import NewCard
 
 if TYPE_CHECKING:
     from cardbill.flags import BatchFlags
@@ -59,12 +62,16 @@ class Batches(Collection[Batch]):
         storage: Storage,
         shelf: Shelf,
         keyring: Keyring,
+        journal: Journal,
+        mover: Mover,
         now: Callable[[], datetime],
         below: Callable[[int], int],
     ) -> None:
         super().__init__(shelf)
         self._storage = storage
         self._keyring = keyring
+        self._journal = journal
+        self._mover = mover
         self._now = now
         self._below = below
 
@@ -80,7 +87,7 @@ class Batches(Collection[Batch]):
         check_kind("batch", batch, Batch)
         if batch.plan is not None:
             self._check_plan(batch, batch.plan)
-        claim(self._storage, batch)
+        claim(self._storage, self._journal, batch)
         try:
             self._shelf.publish(batch, expected=0)
         except VersionConflict as error:
@@ -156,7 +163,7 @@ class Batches(Collection[Batch]):
         self._check_sealing()
         check_probability(Fraction(0), max_guess_probability)  # a limit at all?
         probability = guess_probability(self._live(batch), batch.pin_length)
-        intake = Intake(self._keyring, batch, progress)
+        intake = Intake(self._storage, self._keyring, batch, progress)
 
         def drawn() -> Iterator[NewCard]:  # not begun where the job was done before
             check_probability(probability, max_guess_probability, target=target(batch))
@@ -165,7 +172,8 @@ class Batches(Collection[Batch]):
         def redraw(taken: NewCard) -> NewCard:
             return intake.draw(taken.card.serial, self._below)
 
-        count = add_once(self._storage, batch, _job(job, name), drawn(), redraw=redraw)
+        with self._noted(name, _job(job, name), batch.quantity):
+            count = add_once(self._storage, batch, _job(job, name), drawn(), redraw=redraw)
         return Generated(batch=name, count=count, guess_probability=probability)
 
     def upload_pins(
@@ -217,18 +225,19 @@ class Batches(Collection[Batch]):
             if other.name != name and other.numbering is None:
                 weight = 10 if other.pin_luhn else 1
                 others[other.pin_length] += weight * self._storage.count_cards(batch=other.name)
-        return upload(
-            self._storage,
-            Intake(self._keyring, batch, progress),
-            batch,
-            source,
-            job=_job(job, name),
-            columns=columns or {},
-            dialled=dialled,
-            others=others,
-            limit=max_guess_probability,
-            dry_run=dry_run,
-        )
+        with nullcontext() if dry_run else self._noted(name, _job(job, name), batch.quantity):
+            return upload(
+                self._storage,
+                Intake(self._storage, self._keyring, batch, progress),
+                batch,
+                source,
+                job=_job(job, name),
+                columns=columns or {},
+                dialled=dialled,
+                others=others,
+                limit=max_guess_probability,
+                dry_run=dry_run,
+            )
 
     def pins(
         self,
@@ -259,7 +268,7 @@ class Batches(Collection[Batch]):
         flags = self._flags(name)
         page: list[IssuedPin] = []
         for row in self._rows(name, after=check_count("after", after, 0, 2**62)):
-            issued = issued_pin(batch, flags, row, now)
+            issued = issued_pin(batch, flags, row, now, self._keyring.seals)
             if wanted is None or issued.status is wanted:
                 page.append(issued)
                 if len(page) == limit:
@@ -276,7 +285,7 @@ class Batches(Collection[Batch]):
         """
         _check_reason(actor, reason)
         batch = self.get(self._storage.view(card_id).card.batch)
-        self._log("reveal-pin", card_id, actor, reason=reason)
+        self._journal.append("reveal-pin", card_id, actor, reason=reason)
         return self._unsealed([card_id], batch)[card_id]
 
     def export(
@@ -315,7 +324,7 @@ class Batches(Collection[Batch]):
             _check_reason(actor, reason)
             if not self._keyring.sealing:
                 raise KeyMissing("this keyring has no sealing key: it cannot show PINs")
-            self._log("export-pins-begun", name, actor, reason=reason)
+            self._journal.append("export-pins-begun", name, actor, reason=reason)
         now = self._now() if at is None else aware("at", at)
         with destination(to) as file:
             digest = hashlib.sha256()
@@ -326,10 +335,55 @@ class Batches(Collection[Batch]):
                 count += 1
         count -= 1  # the header
         if with_pins:
-            self._log(
-                "export-pins", name, actor, reason=reason, count=count, sha256=digest.hexdigest()
+            sha256 = digest.hexdigest()
+            self._journal.append(
+                "export-pins", name, actor, reason=reason, count=count, sha256=sha256
             )
         return count
+
+    def drop_sealed(self, name: str, *, actor: str, reason: str) -> int:
+        """Forget the readable copies of a batch's PINs, once they are printed; for good.
+
+        Afterwards nobody can show or export them; calls work as before. It leaves an audit
+        entry before and after; one that was interrupted is completed by doing it again.
+
+        Returns:
+            Of how many cards there was a copy.
+
+        Raises:
+            UnknownName: There is no such batch.
+            MissingFields: No actor or reason is given.
+        """
+        self.get(name)
+        _check_reason(actor, reason, "dropping sealed copies")
+        with self._journal.noted(DROP, name, actor, reason=reason) as noted:
+            noted["count"] = count = self._mover.drop_sealed(name)
+        return count
+
+    def rekey(self, name: str | None = None, *, actor: str, reason: str) -> Rekeyed:
+        """Move cards to the keyring's newest look-up and sealing key, while calls run.
+
+        Every process must have the new keyring by then. A card whose PIN is no longer kept
+        readable moves at its next use. Interrupted at any point, doing it again completes
+        it. Once no card needs an older key, a run over all batches retires that key.
+
+        Args:
+            name: The batch; default: all of them.
+            actor: Who does it.
+            reason: Why.
+
+        Raises:
+            UnknownName: There is no such batch.
+            MissingFields: No actor or reason is given.
+            KeyMissing: The keyring has no sealing key, or another process has a newer key.
+        """
+        batches = [self.get(each) for each in (self.names() if name is None else [name])]
+        _check_reason(actor, reason, "moving cards to a new key")
+        self._check_sealing()
+        with self._journal.noted(REKEY, name or "*", actor, reason=reason) as noted:
+            done = self._mover.rekey(batches, self._now(), everything=name is None)
+            noted.update(moved=done.moved, remaining=done.remaining, failed=len(done.failures))
+        return done
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -357,6 +411,7 @@ class Batches(Collection[Batch]):
     def _check_sealing(self) -> None:
         if not self._keyring.sealing:
             raise KeyMissing("making PINs needs a sealing key: they could never be printed")
+        check_newest(self._storage, self._keyring)
 
     def _rows(self, name: str, *, after: int = 0) -> Iterator[CardRow]:
         while page := self._storage.find_cards(name, after=after, limit=_PAGE):
@@ -372,7 +427,8 @@ class Batches(Collection[Batch]):
             shown = self._unsealed([row.id for row in page], batch) if with_pins else {}
             for row in page:
                 number = shown.get(row.id, MASK)
-                yield export_line(issued_pin(batch, flags, row, at, number=number))
+                issued = issued_pin(batch, flags, row, at, self._keyring.seals, number=number)
+                yield export_line(issued)
 
     def _unsealed(self, card_ids: Sequence[str], batch: Batch) -> dict[str, str]:
         shown: dict[str, str] = {}
@@ -383,20 +439,26 @@ class Batches(Collection[Batch]):
             raise KeyMissing(f"card {missing[0]}: its PIN is no longer kept readable")
         return shown
 
-    def _log(self, action: str, subject: str, actor: str, **detail: object) -> None:
-        content = json.dumps(detail).encode()
-        self._storage.append_audit(
-            AuditRow(to_micros(self._now()), actor, action, subject, content)
-        )
+    @contextmanager
+    def _noted(self, name: str, job: str, count: int) -> Iterator[None]:
+        """Note the making of PINs before and after, unless the job was done before."""
+        after = ""
+        while page := self._storage.jobs(after=after):
+            if any(done == job for done, _ in page):
+                yield
+                return
+            after = page[-1][0]
+        with self._journal.noted(MAKE, name, job=job, count=count):
+            yield
 
 
 def _job(job: str | None, name: str) -> str:
     return f"pins:{name}" if job is None else check_text("job", job)
 
 
-def _check_reason(actor: str, reason: str) -> None:
+def _check_reason(actor: str, reason: str, what: str = "showing PINs") -> None:
     given = {"actor": actor, "reason": reason}
     for name, text in given.items():
         check_kind(name, text or "", str)
     if missing := [name for name, text in given.items() if not (text or "").strip()]:
-        raise MissingFields("showing PINs", missing)
+        raise MissingFields(what, missing)

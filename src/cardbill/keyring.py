@@ -1,10 +1,12 @@
-"""The keys that protect PINs: look-up tokens and sealed copies, both versioned.
+"""The keys: for look-up tokens, for sealed copies of PINs, for seals; all versioned.
 
 A PIN is found by ``HMAC-SHA256(lookup key, context | digits)``, as are callers' numbers,
 each kind under a context of its own, and kept readable only as AES-256-GCM ciphertext under
 another key, bound to its card. Both keys live apart from the
 database: whoever has the database alone has no PIN. (A plain hash of 12 digits falls in
-about three minutes on one graphics card; the key is the protection.)
+about three minutes on one graphics card; the key is the protection.) A token begins with
+the version of its key, so that it can be told which keys are still needed. The audit keys
+make the seals of :mod:`cardbill.seals`.
 """
 
 from __future__ import annotations
@@ -15,16 +17,17 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from cardbill.errors import InvalidInput, KeyFileExposed, KeyMissing, KeyringError, WrongKey
 from cardbill.names import check_count
+from cardbill.seals import Seals
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -43,38 +46,60 @@ def _copied(keys: Mapping[int, bytes]) -> Mapping[int, bytes]:
 
 
 @frozen(repr=False)
-class Keyring:
-    """Versioned look-up and sealing keys.
+class Secret:
+    """What a caller knows or is: never shown, stored as tokens and sealed copies only.
 
-    New tokens and copies use the highest version; older versions still open what they
-    wrote. A keyring without sealing keys can look PINs up but never show one.
+    Attributes:
+        kind: ``pin``, ``number+pin`` or ``ani``.
+        text: What look-up tokens are made of.
+        plain: What is kept sealed of it.
+    """
+
+    kind: str
+    text: str
+    plain: str
+
+
+@frozen(repr=False, kw_only=True)
+class Keyring:
+    """Versioned look-up, audit and sealing keys.
+
+    New tokens, seals and copies use the highest version; older versions still open and
+    check what they wrote. A keyring without sealing keys can look PINs up but never show one.
 
     Attributes:
         lookup: Look-up keys of 32 bytes by version, at least one.
+        audit: Audit keys of 32 bytes by version, at least one; an older one is needed for
+            as long as anything is stored that it sealed.
         sealing: Sealing keys of 32 bytes by version, maybe none.
     """
 
     lookup: Mapping[int, bytes] = field(converter=_copied)
+    audit: Mapping[int, bytes] = field(converter=_copied)
     sealing: Mapping[int, bytes] = field(factory=dict, converter=_copied)
 
     def __attrs_post_init__(self) -> None:
-        if not self.lookup:
-            raise KeyMissing("a keyring needs at least one lookup key")
-        for kind, keys in (("lookup", self.lookup), ("sealing", self.sealing)):
+        for kind, keys in self._kinds():
+            if not keys and kind != "sealing":
+                raise KeyMissing(f"a keyring needs at least one {kind} key")
             for version, key in keys.items():
                 check_count(f"{kind} key version", version, 1, 255)
                 if type(key) is not bytes or len(key) != KEY_BYTES:
                     raise InvalidInput(f"{kind} key {version}", None, "must be 32 bytes")
 
     def __repr__(self) -> str:
-        return f"Keyring(lookup={sorted(self.lookup)}, sealing={sorted(self.sealing)})"
+        return f"Keyring({', '.join(f'{kind}={sorted(keys)}' for kind, keys in self._kinds())})"
+
+    def _kinds(self) -> tuple[tuple[str, Mapping[int, bytes]], ...]:
+        return ("lookup", self.lookup), ("audit", self.audit), ("sealing", self.sealing)
 
     # -- making and loading ---------------------------------------------------------------
 
     @classmethod
     def generate(cls, *, entropy: Callable[[int], bytes] = secrets.token_bytes) -> Keyring:
         """Return a keyring of fresh keys, version 1, held in memory only."""
-        return cls(lookup={1: entropy(KEY_BYTES)}, sealing={1: entropy(KEY_BYTES)})
+        lookup, sealing, audit = (entropy(KEY_BYTES) for _ in range(3))
+        return cls(lookup={1: lookup}, sealing={1: sealing}, audit={1: audit})
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> Keyring:
@@ -84,12 +109,59 @@ class Keyring:
             FileExistsError: The file is there already; keys are never overwritten.
         """
         ring = cls.generate()
+        ring.save(path)
+        return ring
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the keys to a new file of mode 0600.
+
+        Raises:
+            FileExistsError: The file is there already; keys are never overwritten.
+        """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
-            file.write(ring.dumps() + "\n")
+            file.write(self.dumps() + "\n")
             file.flush()
             os.fsync(file.fileno())
-        return ring
+
+    def rotated(
+        self,
+        *,
+        lookup: bool = True,
+        sealing: bool = True,
+        audit: bool = False,
+        entropy: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> Keyring:
+        """Return a keyring with a new version of the chosen keys beside the old ones.
+
+        Give it to every process before ``batches.rekey`` moves the cards on to it.
+
+        Raises:
+            InvalidInput: There are 255 versions already.
+        """
+        chosen = {"lookup": lookup, "sealing": sealing, "audit": audit}
+        return evolve(
+            self,
+            **{
+                kind: {**keys, max(keys, default=0) + 1: entropy(KEY_BYTES)}
+                for kind, keys in self._kinds()
+                if chosen[kind]
+            },
+        )
+
+    def without(self, names: Iterable[str]) -> Keyring:
+        """Return a keyring without some keys, named as in ``audit/1``: those retired.
+
+        Raises:
+            KeyMissing: No look-up or audit key would be left.
+        """
+        dropped = set(names)
+        return Keyring(
+            **{
+                kind: {v: key for v, key in keys.items() if f"{kind}/{v}" not in dropped}
+                for kind, keys in self._kinds()
+            }
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Keyring:
@@ -134,24 +206,28 @@ class Keyring:
             data = json.loads(content)
             if data["format"] != 1:
                 raise KeyringError(f"{source} is of a format this version does not know")
-            return cls(lookup=_keys(data["lookup"]), sealing=_keys(data.get("sealing", {})))
+            return cls(
+                lookup=_keys(data["lookup"]),
+                audit=_keys(data["audit"]),
+                sealing=_keys(data.get("sealing", {})),
+            )
         # Out of the `with`: not even `__context__` then holds the parser's error and its text.
         raise KeyringError(f"{source} does not hold a keyring")
 
     def dumps(self) -> str:
         """Return the keys as one line of JSON: for a secret store, never for a log."""
-        return json.dumps(
-            {
-                "format": 1,
-                "lookup": {v: base64.b64encode(k).decode() for v, k in self.lookup.items()},
-                "sealing": {v: base64.b64encode(k).decode() for v, k in self.sealing.items()},
-            }
-        )
+        keys = {
+            kind: {v: base64.b64encode(k).decode() for v, k in keys.items()}
+            for kind, keys in self._kinds()
+        }
+        return json.dumps({"format": 1, **keys})
 
     # -- use ------------------------------------------------------------------------------
 
     def token(self, secret: str, kind: str = PIN) -> bytes:
-        """Return the look-up token of a credential under the newest key: 32 bytes.
+        """Return the look-up token of a credential under the newest key.
+
+        It is the key's version, one byte, and then 32 bytes that reveal nothing.
 
         Args:
             secret: The PIN, the caller's number in E.164 digits, or ``card number|PIN``.
@@ -168,10 +244,10 @@ class Keyring:
         if kind not in self._macs:
             raise InvalidInput("kind", None, f"must be one of {', '.join(self._macs)}")
         tokens = []
-        for started in self._macs[kind]:
+        for version, started in self._macs[kind]:
             mac = started.copy()
             mac.update(plain)
-            tokens.append(mac.digest())
+            tokens.append(version + mac.digest())
         return tokens
 
     def seal(self, pin: str, card_id: str) -> bytes:
@@ -213,16 +289,24 @@ class Keyring:
         """Return a value by key name that tells a wrong key without revealing it."""
         return {
             f"{kind}/{version}": hmac.digest(key, _CHECK, "sha256")
-            for kind, keys in (("lookup", self.lookup), ("sealing", self.sealing))
+            for kind, keys in self._kinds()
             for version, key in keys.items()
         }
 
     @cached_property
-    def _macs(self) -> dict[str, list[Any]]:
+    def seals(self) -> Seals:
+        """What makes and checks seals with the audit keys."""
+        return Seals(self.audit)
+
+    @cached_property
+    def _macs(self) -> dict[str, list[tuple[bytes, Any]]]:
         # HMAC objects with the key schedule done; copying one is cheaper than starting anew.
-        newest_first = [self.lookup[version] for version in sorted(self.lookup, reverse=True)]
+        newest_first = sorted(self.lookup.items(), reverse=True)
         return {
-            kind: [hmac.new(key, f"cardbill/{kind}/1|".encode(), "sha256") for key in newest_first]
+            kind: [
+                (bytes([version]), hmac.new(key, f"cardbill/{kind}/1|".encode(), "sha256"))
+                for version, key in newest_first
+            ]
             for kind in (PIN, ANI, NUMBER_PIN)
         }
 

@@ -13,7 +13,7 @@ from cardbill.callerid import registrable
 from cardbill.cardnumbers import joined, keyed_number
 from cardbill.dialled import parse
 from cardbill.errors import InvalidInput
-from cardbill.keyring import ANI, NUMBER_PIN, PIN
+from cardbill.keyring import ANI, NUMBER_PIN, PIN, Secret
 from cardbill.pins import check_pin
 
 if TYPE_CHECKING:
@@ -71,28 +71,35 @@ class Presented:
         Raises:
             InvalidInput: The host presents nothing, or a card number without a PIN.
         """
+        secret = self.secret(plan)
+        if secret is None:
+            return []
+        return [(secret.kind, token) for token in keyring.tokens(secret.text, secret.kind)]
+
+    def secret(self, plan: DialPlan) -> Secret | None:
+        """Return what tokens are made of; ``None``: what is presented can be no credential.
+
+        Raises:
+            InvalidInput: The host presents nothing, or a card number without a PIN.
+        """
         if self.pin is None:
-            return self._pinless(keyring, plan)
+            return self._pinless(plan)
         if not isinstance(self.pin, str):
             raise InvalidInput("pin", None, "must be text")
         number = None if self.card_number is None else keyed_number(self.card_number)
         try:
-            secret = check_pin(self.pin)
+            pin = check_pin(self.pin)
         except InvalidInput:
-            return []
+            return None
         if self.card_number is None:
-            return _tokens(keyring, PIN, secret)
-        return [] if number is None else _tokens(keyring, NUMBER_PIN, joined(number, secret))
+            return Secret(PIN, pin, pin)
+        return None if number is None else Secret(NUMBER_PIN, joined(number, pin), pin)
 
-    def _pinless(self, keyring: Keyring, plan: DialPlan) -> Sequence[Credential]:
+    def _pinless(self, plan: DialPlan) -> Secret | None:
         if self.card_number is not None:
             raise InvalidInput("pin", None, "is needed with a card number")
         pinless = self.access is not None and self.access.credential is Asks.ANI
         if self.ani is None and not pinless:
             raise InvalidInput("pin", None, "must be text; or tell the caller's number")
         number = registrable(self.ani, plan)
-        return [] if number is None else _tokens(keyring, ANI, number)
-
-
-def _tokens(keyring: Keyring, kind: str, secret: str) -> list[Credential]:
-    return [(kind, token) for token in keyring.tokens(secret, kind)]
+        return None if number is None else Secret(ANI, number, number)

@@ -82,7 +82,7 @@ class Wish:
         sealed: Its readable copy, if one is kept.
         confirmed: Nothing else needs to confirm it.
         noted: Only a number that is pending, or listed, is confirmed.
-        credential: What the caller came in by; ``None``: the operator asks.
+        credentials: What the caller came in by, under any key; ``None``: the operator asks.
     """
 
     token: bytes
@@ -90,7 +90,7 @@ class Wish:
     sealed: bytes | None
     confirmed: bool
     noted: bool
-    credential: Credential | None
+    credentials: Sequence[Credential] | None
 
 
 def enter(
@@ -101,7 +101,8 @@ def enter(
     The card has caught up with `at`.
     """
     plan = _plan(card, shelf)
-    barred = wish.credential is not None and wish.credential not in card.credentials
+    came_by = wish.credentials
+    barred = came_by is not None and not any(each in card.credentials for each in came_by)
     if plan is None or barred or not _usable(card, at):
         return NotRegistered.CARD_UNUSABLE, Rebind.REFUSE
     return _enter(card, wish, plan), plan.ani_rebind

@@ -21,6 +21,7 @@ from cardbill.status import Status
 if TYPE_CHECKING:
     from moneyed import Money
 
+    from cardbill.seals import Seals
     from cardbill.shelf import Shelf
     from cardbill.storage.contract import CardRow, Storage
 
@@ -131,8 +132,11 @@ class DestinationMargin:
 class Reports:
     """Reports over one store."""
 
-    def __init__(self, storage: Storage, shelf: Shelf, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, storage: Storage, shelf: Shelf, seals: Seals, now: Callable[[], datetime]
+    ) -> None:
         self._storage = storage
+        self._seals = seals
         self._shelf = shelf
         self._now = now
 
@@ -152,7 +156,7 @@ class Reports:
         by_status = dict.fromkeys(Status, 0)
         issued = activated = face = spent = held = breakage = voided = balance = 0
         for row in self._cards(batch):
-            card = card_from_row(row)
+            card = card_from_row(row, self._seals)
             card.catch_up(now)
             issued += 1
             by_status[card.status(now, stopped=bool(flags.stops(card.serial)))] += 1
@@ -213,4 +217,4 @@ class Reports:
         after: tuple[str, str] | None = None
         while page := self._storage.records(batch=batch, after=after):
             after = page[-1].card, page[-1].key
-            yield from map(record_from_row, page)
+            yield from (record_from_row(row, self._seals) for row in page)

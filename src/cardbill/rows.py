@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
+from struct import error as StructError  # noqa: N812  # a class
 
 from cardbill.calls import CallRecord, Report
 from cardbill.cards import Card, Entry, EntryKind
 from cardbill.cardstate import FORMAT, check_format, dump_card, dump_record, load_card, load_record
 from cardbill.errors import RowUnreadable
 from cardbill.instants import from_micros, to_micros
+from cardbill.proofs import Trail, check_card, check_record, split_detail, split_state
+from cardbill.seals import Seals
 from cardbill.storage.contract import CardRow, EntryRow, RecordRow, SuspenseRow
 
 
@@ -19,22 +22,43 @@ def call_key(call_id: str) -> str:
     return f"call:{call_id}"
 
 
-def card_from_row(row: CardRow) -> Card:
+def card_from_row(row: CardRow, seals: Seals) -> Card:
     """Return the card of a stored row.
 
     Raises:
         SchemaTooNew: A later version of cardbill wrote it.
-        RowUnreadable: It was altered or damaged.
+        RowUnreadable: It is damaged.
+        RowAltered: Its seal does not fit.
+    """
+    return open_card(row, seals)[0]
+
+
+def open_card(row: CardRow, seals: Seals) -> tuple[Card, Trail, bytes]:
+    """Return the card of a stored row, its trail, and the state they were read from.
+
+    Raises:
+        SchemaTooNew: A later version of cardbill wrote it.
+        RowUnreadable: It is damaged.
+        RowAltered: Its seal does not fit.
     """
     check_format(row.format)
+    check_card(row, seals)
+    return read_card(row)
+
+
+def read_card(row: CardRow) -> tuple[Card, Trail, bytes]:
+    """Do what :func:`open_card` does without looking at the seal: for audits without keys."""
+    check_format(row.format)
     with _readable(f"card {row.id}"):
-        return load_card(
-            row.state, card_id=row.id, batch=row.batch, serial=row.serial, version=row.version
+        state, trail = split_state(row.state)
+        card = load_card(
+            state, card_id=row.id, batch=row.batch, serial=row.serial, version=row.version
         )
+        return card, trail, state
 
 
 def card_to_row(card: Card, *, version: int) -> CardRow:
-    """Return the row of a card as that version of it."""
+    """Return the row of a card as that version of it, not yet sealed."""
     due_at, first, expires = card.due_at, card.first_used_at, card.expires_at
     return CardRow(
         id=card.id,
@@ -53,7 +77,7 @@ def card_to_row(card: Card, *, version: int) -> CardRow:
 
 
 def entry_to_row(card_id: str, entry: Entry) -> EntryRow:
-    """Return the row of a ledger entry."""
+    """Return the row of a ledger entry, not yet linked to the one before."""
     return EntryRow(
         card=card_id,
         seq=entry.seq,
@@ -80,7 +104,7 @@ def entry_from_row(row: EntryRow, currency: str) -> Entry:
 
 
 def record_to_row(record: CallRecord) -> RecordRow:
-    """Return the row of a call record."""
+    """Return the row of a call record, not yet sealed."""
     return RecordRow(
         card=record.card_id,
         key=call_key(record.call_id),
@@ -101,17 +125,25 @@ def record_to_row(record: CallRecord) -> RecordRow:
     )
 
 
-def record_from_row(row: RecordRow) -> CallRecord:
+def record_from_row(row: RecordRow, seals: Seals) -> CallRecord:
     """Return the call record of a stored row.
 
     Raises:
         SchemaTooNew: A later version of cardbill wrote it.
-        RowUnreadable: It was altered or damaged.
+        RowUnreadable: It is damaged.
+        RowAltered: Its seal does not fit.
     """
+    check_format(row.format)
+    check_record(row, seals)
+    return read_record(row)
+
+
+def read_record(row: RecordRow) -> CallRecord:
+    """Do what :func:`record_from_row` does without looking at the seal."""
     check_format(row.format)
     with _readable(f"card {row.card}, record {row.key}"):
         return load_record(
-            row.detail,
+            split_detail(row.detail)[0],
             call_id=row.call,
             card_id=row.card,
             batch=row.batch,
@@ -138,7 +170,7 @@ class _readable:  # noqa: N801  # reads as a with statement; a class is cheaper 
             raise RowUnreadable(f"{self._what}: what is stored cannot be read") from None
 
 
-_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, StructError)
 
 
 def report_to_suspense(card_id: str, call_id: str, told: Report, at: datetime) -> SuspenseRow:

@@ -9,6 +9,7 @@ from cardbill.catalogue import NotLoaded
 from cardbill.steps import CatalogueMoved, Decision, step
 
 if TYPE_CHECKING:
+    from cardbill.seals import Seals
     from cardbill.shelf import Shelf
     from cardbill.storage.contract import Storage
 
@@ -18,14 +19,15 @@ T = TypeVar("T")
 class Runner:
     """Steps over one store, by one process's view of its catalogue."""
 
-    def __init__(self, storage: Storage, shelf: Shelf) -> None:
+    def __init__(self, storage: Storage, shelf: Shelf, seals: Seals) -> None:
         self._storage = storage
         self._shelf = shelf
+        self._seals = seals
 
     def step(self, card_id: str, key: str | None, at: datetime, decide: Decision[T]) -> T:
         """Run a decision on a card as one atomic step, and return its answer."""
         while True:
-            run = step(decide, self._shelf.snapshot, at)
+            run = step(decide, self._shelf.snapshot, at, self._seals)
             try:
                 return self._storage.transact(card_id, run, key=key)
             except NotLoaded as missing:

@@ -20,6 +20,7 @@ from cardbill.routing import Carrier
 
 if TYPE_CHECKING:
     from cardbill.dialing import DialPlan
+    from cardbill.journal import Journal
     from cardbill.storage.contract import Storage
 
 T = TypeVar("T")
@@ -28,8 +29,9 @@ T = TypeVar("T")
 class Shelf:
     """What this process holds of the catalogue, loaded as it is needed."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, journal: Journal) -> None:
         self._storage = storage
+        self._journal = journal
         self._moving = threading.Lock()
         self._asked = count(1)
         self._answered = 0
@@ -49,7 +51,7 @@ class Shelf:
     def load(self, missing: NotLoaded) -> None:
         """Load an item that a decision asked for."""
         kind, name, version = missing.kind, missing.name, missing.version
-        self.snapshot.put(kind, name, version, self._storage.content(kind, name, version))
+        self.snapshot.put(kind, name, version, self._journal.content(kind, name, version))
 
     def get(self, read: Callable[[Snapshot], T]) -> T:
         """Return what `read` finds in the catalogue as it stands now."""
@@ -83,9 +85,9 @@ class Shelf:
         if expected is None:
             self.refresh()
             expected = self.snapshot.version(kind, name)
-        if expected and self._storage.content(kind, name, expected) == content:
+        if expected and self._journal.content(kind, name, expected) == content:
             return expected
-        return self._storage.publish(kind, name, content, expected=expected).version
+        return self._journal.publish(kind, name, content, expected=expected)
 
 
 class Collection(Generic[T]):

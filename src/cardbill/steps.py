@@ -10,7 +10,9 @@ from cardbill.calls import CallRecord
 from cardbill.cards import Card
 from cardbill.catalogue import Snapshot
 from cardbill.errors import CardbillError
-from cardbill.rows import card_from_row, card_to_row, entry_to_row, record_from_row, record_to_row
+from cardbill.proofs import seal_card
+from cardbill.rows import card_to_row, entry_to_row, open_card, record_from_row, record_to_row
+from cardbill.seals import Seals
 from cardbill.storage.contract import Step, View
 
 T = TypeVar("T")
@@ -23,8 +25,12 @@ class CatalogueMoved(CardbillError):
     """The store's catalogue is at another revision; never leaves the engine."""
 
 
-def step(decide: Decision[T], snapshot: Snapshot, at: datetime) -> Callable[[View], Step[T]]:
+def step(
+    decide: Decision[T], snapshot: Snapshot, at: datetime, seals: Seals
+) -> Callable[[View], Step[T]]:
     """Return what a store is to run: `decide` on the card as time has left it at `at`.
+
+    What was stored must fit its seals, and what is stored gets new ones.
 
     The step is repeated by the engine, with a newer snapshot, when it raises
     :class:`CatalogueMoved` or :class:`~cardbill.catalogue.NotLoaded`.
@@ -33,18 +39,19 @@ def step(decide: Decision[T], snapshot: Snapshot, at: datetime) -> Callable[[Vie
     def run(view: View) -> Step[T]:
         if view.revision != snapshot.revision:
             raise CatalogueMoved
-        card = card_from_row(view.card)
+        card, trail, before = open_card(view.card, seals)
         card.catch_up(at)
-        record = None if view.record is None else record_from_row(view.record)
+        record = None if view.record is None else record_from_row(view.record, seals)
         outcome = decide(card, record, snapshot)
         changed = card_to_row(card, version=card.version + 1)
-        if changed.state == view.card.state and not card.entries and not card.records:
+        if changed.state == before and not card.entries and not card.records:
             return Step(outcome)
-        return Step(
-            outcome,
-            changed,
+        trail, entries, records = trail.followed(
             [entry_to_row(card.id, entry) for entry in card.entries],
             [record_to_row(record) for record in card.records],
+            view.record,
+            seals,
         )
+        return Step(outcome, seal_card(changed, trail, seals), entries, records)
 
     return run

@@ -194,6 +194,15 @@ class AuditRow(NamedTuple):
     detail: bytes
 
 
+class Counts(NamedTuple):
+    """How many rows there are of those that no list shows whole."""
+
+    cards: int
+    credentials: int
+    entries: int
+    records: int
+
+
 class Storage(Protocol):
     """What a store does. Methods are atomic and durable once they return.
 
@@ -269,8 +278,13 @@ class Storage(Protocol):
     def resolve(self, kind: str, tokens: Sequence[bytes]) -> str | None:
         """Return the id of the card that one of the tokens opens; the first that does."""
 
-    def credentials(self, cards: Sequence[str], kind: str) -> list[CredentialRow]:
-        """Return the credentials of that kind of these cards, at most 1,000, any order."""
+    def credentials(self, cards: Sequence[str], kind: str | None = None) -> list[CredentialRow]:
+        """Return the credentials of these cards, at most 1,000, in any order.
+
+        Args:
+            cards: The cards' ids.
+            kind: Only of this kind; ``None``: of every kind.
+        """
 
     def bind(self, credential: CredentialRow, *, expected: str | None) -> bool:
         """Point a credential's (kind, token) at a card; of many who try at once one succeeds.
@@ -299,6 +313,12 @@ class Storage(Protocol):
 
     def count_cards(self, *, batch: str | None = None) -> int:
         """Return how many cards there are, in all or of one batch."""
+
+    def counts(self) -> Counts:
+        """Return how many cards, credentials, entries and records there are, at one moment."""
+
+    def jobs(self, *, after: str = "", limit: int = 500) -> list[tuple[str, int]]:
+        """Return (job, cards added) of every job done, by rising key, above `after`."""
 
     def due(
         self, at: int, *, after: tuple[int, str] | None = None, limit: int = 500
@@ -364,8 +384,21 @@ class Storage(Protocol):
             UnknownName: There is no such item or version.
         """
 
-    def append_audit(self, row: AuditRow) -> None:
-        """Add a row to the operators' audit log."""
+    def append_audit(self, row: AuditRow, *, after: int) -> bool:
+        """Add a row to the operators' audit log, at the position that follows `after`.
+
+        Positions are 1, 2, 3, and so on.
+
+        Args:
+            row: What to add.
+            after: The newest position there is; 0: the log is empty.
+
+        Returns:
+            False: the newest position is another one; nothing is changed.
+        """
+
+    def last_audit(self) -> tuple[int, AuditRow] | None:
+        """Return the newest position and row of the audit log; ``None``: it is empty."""
 
     def audit_log(self, *, after: int = 0, limit: int = 500) -> list[tuple[int, AuditRow]]:
         """Return (position, row) of the audit log, beginning above position `after`."""

@@ -24,6 +24,7 @@ from cardbill.storage.checks import check_card, check_step
 from cardbill.storage.contract import (
     AuditRow,
     CardRow,
+    Counts,
     CredentialRow,
     EntryRow,
     Head,
@@ -139,10 +140,10 @@ class MemoryStorage:
                     return found.card
             return None
 
-    def credentials(self, cards: Sequence[str], kind: str) -> list[CredentialRow]:
+    def credentials(self, cards: Sequence[str], kind: str | None = None) -> list[CredentialRow]:
         with self._open():
             places = [place for card in cards for place in self._opens.get(card, [])]
-            return [self._credentials[place] for place in places if place[0] == kind]
+            return [self._credentials[place] for place in places if kind in (None, place[0])]
 
     def bind(self, credential: CredentialRow, *, expected: str | None) -> bool:
         with self._open():
@@ -176,6 +177,15 @@ class MemoryStorage:
     def count_cards(self, *, batch: str | None = None) -> int:
         with self._open():
             return len(self._cards if batch is None else self._batches.get(batch, []))
+
+    def counts(self) -> Counts:
+        with self._open():
+            entries = sum(map(len, self._entries.values()))
+            return Counts(len(self._cards), len(self._credentials), entries, len(self._records))
+
+    def jobs(self, *, after: str = "", limit: int = 500) -> list[tuple[str, int]]:
+        with self._open():
+            return sorted(job for job in self._jobs.items() if job[0] > after)[:limit]
 
     def due(
         self, at: int, *, after: tuple[int, str] | None = None, limit: int = 500
@@ -247,9 +257,16 @@ class MemoryStorage:
                 raise UnknownName(kind, f"{name} version {version}")
             return versions[version - 1]
 
-    def append_audit(self, row: AuditRow) -> None:
+    def append_audit(self, row: AuditRow, *, after: int) -> bool:
         with self._open():
+            if len(self._audit) != after:
+                return False
             self._audit.append(row)
+            return True
+
+    def last_audit(self) -> tuple[int, AuditRow] | None:
+        with self._open():
+            return (len(self._audit), self._audit[-1]) if self._audit else None
 
     def audit_log(self, *, after: int = 0, limit: int = 500) -> list[tuple[int, AuditRow]]:
         with self._open():

@@ -29,6 +29,7 @@ from cardbill.storage.checks import check_step
 from cardbill.storage.contract import (
     AuditRow,
     CardRow,
+    Counts,
     CredentialRow,
     EntryRow,
     Head,
@@ -60,7 +61,7 @@ def _marks(row: type[tuple[Any, ...]]) -> str:
 _CARDS = f"SELECT {_columns(CardRow)} FROM card"  # noqa: S608
 _VIEW = (
     f"SELECT {_columns(CardRow)}, "  # noqa: S608
-    "(SELECT revision FROM catalogue_revision) FROM card WHERE id = ?"
+    "(SELECT coalesce(max(revision), 0) FROM catalogue_revision) FROM card WHERE id = ?"
 )
 _RECORDS = f"SELECT {_columns(RecordRow)} FROM record"  # noqa: S608
 # What never changes is left out: naming a column would rewrite its indexes.
@@ -178,13 +179,14 @@ class SQLiteStorage:
                     return str(found[0])
             return None
 
-    def credentials(self, cards: Sequence[str], kind: str) -> list[CredentialRow]:
-        query = "SELECT kind, token, card, sealed FROM credential WHERE kind = ? AND card = ?"
+    def credentials(self, cards: Sequence[str], kind: str | None = None) -> list[CredentialRow]:
+        query = "SELECT kind, token, card, sealed FROM credential WHERE card = ?"
         with self._connections.lend() as connection:
             return [
                 CredentialRow(*row)
                 for card in cards
-                for row in connection.execute(query, (kind, card))
+                for row in connection.execute(query, (card,))
+                if kind in (None, row[0])
             ]
 
     def bind(self, credential: CredentialRow, *, expected: str | None) -> bool:
@@ -213,6 +215,17 @@ class SQLiteStorage:
             query, values = f"{query} WHERE batch = ?", [batch]
         with self._connections.lend() as connection:
             return int(connection.execute(query, values).fetchone()[0])
+
+    def counts(self) -> Counts:
+        query = ", ".join(
+            f"(SELECT count(*) FROM {table})"  # noqa: S608
+            for table in ("card", "credential", "entry", "record")
+        )
+        return self._all(Counts, f"SELECT {query}", ())[0]
+
+    def jobs(self, *, after: str = "", limit: int = 500) -> list[tuple[str, int]]:
+        query = "SELECT key, added FROM job WHERE key > ? ORDER BY key LIMIT ?"
+        return self._all(lambda *row: row, query, (after, limit))
 
     def due(
         self, at: int, *, after: tuple[int, str] | None = None, limit: int = 500
@@ -286,7 +299,8 @@ class SQLiteStorage:
 
     def catalogue(self) -> tuple[int, list[Head]]:
         with self._connections.read() as connection:
-            (revision,) = connection.execute("SELECT revision FROM catalogue_revision").fetchone()
+            query = "SELECT coalesce(max(revision), 0) FROM catalogue_revision"
+            (revision,) = connection.execute(query).fetchone()
             heads = connection.execute(
                 "SELECT kind, name, max(version) FROM catalogue GROUP BY kind, name"
             ).fetchall()
@@ -302,12 +316,26 @@ class SQLiteStorage:
 
     # -- the operators' log ---------------------------------------------------------------
 
-    def append_audit(self, row: AuditRow) -> None:
+    def append_audit(self, row: AuditRow, *, after: int) -> bool:
+        newest = "SELECT coalesce(max(position), 0) FROM audit"
         with self._connections.write() as connection:
+            if connection.execute(newest).fetchone()[0] != after:
+                return False
             connection.execute(
-                "INSERT INTO audit (at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)",
-                row,
+                "INSERT INTO audit (position, at, actor, action, subject, detail) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (after + 1, *row),
             )
+            return True
+
+    def last_audit(self) -> tuple[int, AuditRow] | None:
+        query = (
+            "SELECT position, at, actor, action, subject, detail FROM audit "
+            "ORDER BY position DESC LIMIT 1"
+        )
+        with self._connections.lend() as connection:
+            found = connection.execute(query).fetchone()
+        return found and (found[0], AuditRow(*found[1:]))
 
     def audit_log(self, *, after: int = 0, limit: int = 500) -> list[tuple[int, AuditRow]]:
         query = (

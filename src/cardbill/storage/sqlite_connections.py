@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import TypeVar
 from weakref import WeakSet
 
-from cardbill.errors import ConstraintViolated, StorageClosed, StorageError, StorageUnavailable
+from cardbill.errors import (
+    ConstraintViolated,
+    RowUnreadable,
+    StorageClosed,
+    StorageError,
+    StorageUnavailable,
+)
 
 T = TypeVar("T")
 
@@ -105,6 +111,10 @@ class Connections:
         except sqlite3.Error as error:
             if "not a database" in str(error):
                 raise StorageError(f"{self._path.name} is not a SQLite database") from error
+            if "decode to UTF-8" in str(error):  # its text would say what the column holds
+                raise RowUnreadable(
+                    "SQLite: a stored text is no Unicode: altered or damaged"
+                ) from None
             raise StorageUnavailable(f"SQLite: {error}") from error
         except OverflowError as error:
             raise ConstraintViolated("SQLite: an integer beyond 64 bits") from error

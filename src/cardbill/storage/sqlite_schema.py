@@ -6,14 +6,17 @@ APPLICATION_ID = 0x63617264  # "card"
 SCHEMA_VERSION = 1
 
 SCHEMA = """
-CREATE TABLE catalogue_revision (revision INTEGER NOT NULL);
-INSERT INTO catalogue_revision VALUES (0);
+CREATE TABLE catalogue_revision (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    revision INTEGER NOT NULL
+);
+INSERT INTO catalogue_revision VALUES (1, 0);
 
 CREATE TABLE catalogue (
     kind TEXT NOT NULL,
     name TEXT NOT NULL,
     version INTEGER NOT NULL CHECK (version > 0),
-    content BLOB NOT NULL,
+    content BLOB NOT NULL CHECK (typeof(content) = 'blob'),
     PRIMARY KEY (kind, name, version)
 );
 
@@ -29,7 +32,7 @@ CREATE TABLE card (
     expires_at INTEGER,
     blocked INTEGER NOT NULL CHECK (blocked IN (0, 1)),
     due_at INTEGER,
-    state BLOB NOT NULL CHECK (length(state) <= 65536),
+    state BLOB NOT NULL CHECK (typeof(state) = 'blob' AND length(state) <= 65536),
     UNIQUE (batch, serial),
     CHECK (held >= 0 AND balance >= held)
 );
@@ -37,9 +40,9 @@ CREATE INDEX card_due ON card (due_at, id) WHERE due_at IS NOT NULL;
 
 CREATE TABLE credential (
     kind TEXT NOT NULL,
-    token BLOB NOT NULL,
+    token BLOB NOT NULL CHECK (typeof(token) = 'blob'),
     card TEXT NOT NULL REFERENCES card (id),
-    sealed BLOB,
+    sealed BLOB CHECK (typeof(sealed) IN ('blob', 'null')),
     PRIMARY KEY (kind, token)
 ) WITHOUT ROWID;
 CREATE INDEX credential_card ON credential (card);
@@ -52,7 +55,7 @@ CREATE TABLE entry (
     amount INTEGER NOT NULL CHECK (typeof(amount) = 'integer'),
     balance_after INTEGER NOT NULL CHECK (balance_after >= 0),
     reference TEXT NOT NULL,
-    detail BLOB NOT NULL,
+    detail BLOB NOT NULL CHECK (typeof(detail) = 'blob'),
     PRIMARY KEY (card, seq)
 ) WITHOUT ROWID;
 
@@ -72,7 +75,7 @@ CREATE TABLE record (
     price INTEGER NOT NULL CHECK (typeof(price) = 'integer' AND price >= 0),
     tax INTEGER NOT NULL CHECK (typeof(tax) = 'integer'),
     cost INTEGER,
-    detail BLOB NOT NULL,
+    detail BLOB NOT NULL CHECK (typeof(detail) = 'blob'),
     PRIMARY KEY (card, key)
 ) WITHOUT ROWID;
 CREATE INDEX record_call ON record (call);
@@ -85,15 +88,15 @@ CREATE TABLE suspense (
     at INTEGER NOT NULL,
     card TEXT NOT NULL,
     call TEXT NOT NULL,
-    detail BLOB NOT NULL
+    detail BLOB NOT NULL CHECK (typeof(detail) = 'blob')
 );
 
 CREATE TABLE audit (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    position INTEGER PRIMARY KEY CHECK (position > 0),
     at INTEGER NOT NULL,
     actor TEXT NOT NULL,
     action TEXT NOT NULL,
     subject TEXT NOT NULL,
-    detail BLOB NOT NULL
+    detail BLOB NOT NULL CHECK (typeof(detail) = 'blob')
 );
 """

@@ -89,7 +89,8 @@ class Contents:
             record = record._replace(number=text, destination=text, carrier=text)
             store.transact(card, change(entry, record), key=text)
             store.publish(text, text, text.encode(), expected=0)
-            store.append_audit(AuditRow(1, text, text, text, text.encode()))
+            row = AuditRow(1, text, text, text, text.encode())
+            assert store.append_audit(row, after=TEXTS.index(text))
             assert store.suspend(SuspenseRow(key, 1, text, text, text.encode()))
             assert kept(other, card) == (new.card._replace(version=2), [entry], [record])
             assert other.view(card, key).record == record
@@ -116,7 +117,7 @@ class Contents:
             assert other.credentials([new.card.id], "pin") == [new.credential]
         for seq, value in enumerate((b"", *tokens), start=1):
             store.publish("deck", "retail", value, expected=seq - 1)
-            store.append_audit(AuditRow(1, "", "", "", value))
+            assert store.append_audit(AuditRow(1, "", "", "", value), after=seq - 1)
             store.suspend(SuspenseRow(f"{seq}", 1, "", "", value))
             rows = entry_row(seq=seq, detail=value), record_row(detail=value)
             store.transact(CARD, change(*rows, state=value))
@@ -139,6 +140,7 @@ class Contents:
                 store.content("plan", "basic", 1),
                 store.suspended(),
                 store.audit_log(),
+                store.jobs(),
                 store.add_cards("job", []),
             ]
 
@@ -146,7 +148,7 @@ class Contents:
         store.add_cards("job", [new_card(due_at=5)])
         store.transact(CARD, deposit)
         store.publish("plan", "basic", b"content", expected=0)
-        store.append_audit(AuditRow(1, "actor", "action", "subject", b"detail"))
+        store.append_audit(AuditRow(1, "actor", "action", "subject", b"detail"), after=0)
         store.suspend(SuspenseRow("key", 1, "card", "call", b"detail"))
         before = everything(store)
         assert before[0] == card_row(version=2, balance=1_001, due_at=5)
@@ -177,7 +179,12 @@ class Contents:
             lambda: store.publish("plan", "basic", b"", expected=0),
             store.catalogue,
             lambda: store.content("plan", "basic", 1),
-            lambda: store.append_audit(AuditRow(1, "", "", "", b"")),
+            lambda: store.append_audit(AuditRow(1, "", "", "", b""), after=0),
+            store.last_audit,
+            store.counts,
+            store.jobs,
+            lambda: store.bind(new_card().credential, expected=CARD),
+            lambda: store.unbind("pin", b"SUMMER/1", expected=CARD),
             store.audit_log,
         )
         for call in calls:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 import pytest
 
@@ -98,6 +98,33 @@ class Finding:
         assert store.credentials([CARD], "ani") == []
         assert store.resolve("pin", [b"SUMMER/1"]) == CARD
         assert store.bind(row._replace(card=SECOND), expected=None)
+
+    def test_credentials_of_every_kind_are_listed(self, store: Storage) -> None:
+        """Without a kind, all that open the cards asked for."""
+        add(store, new_card(1), new_card(2))
+        number = CredentialRow("ani", b"305", CARD, None)
+        assert store.bind(number, expected=None)
+        assert sorted(store.credentials([CARD])) == [number, new_card(1).credential]
+        assert store.credentials([CARD], "ani") == [number]
+        assert len(store.credentials([CARD, SECOND])) == 3
+
+    def test_rows_are_counted(self, store: Storage) -> None:
+        """Of all cards, at one moment; a record that was replaced counts once."""
+        assert store.counts() == (0, 0, 0, 0)
+        add(store, new_card(1), new_card(2, "autumn"))
+        store.bind(CredentialRow("ani", b"305", CARD, None), expected=None)
+        for seq in (1, 2):
+            store.transact(CARD, change(entry_row(seq=seq), record_row()))
+        assert store.counts() == (2, 3, 2, 1)
+        store.unbind("ani", b"305", expected=CARD)
+        assert store.counts() == (2, 2, 2, 1)
+
+    def test_jobs_come_by_key(self, store: Storage) -> None:
+        """Each job that was done, with how many cards it added; by code point."""
+        for count, job in enumerate(reversed(IN_ORDER)):
+            store.add_cards(job, [new_card(each, job) for each in range(1, count + 1)])
+        wanted = sorted((job, count) for count, job in enumerate(reversed(IN_ORDER)))
+        assert store.jobs() == paged(store.jobs, itemgetter(0), "") == wanted
 
     def test_cards_of_a_batch_come_by_serial(self, store: Storage) -> None:
         """Above `after`; gaps, other batches and the order of adding do not matter."""

@@ -9,7 +9,14 @@ from functools import partial
 from itertools import chain
 
 from cardbill.errors import VersionConflict
-from cardbill.storage.contract import CredentialRow, Head, NewCard, Storage, SuspenseRow
+from cardbill.storage.contract import (
+    AuditRow,
+    CredentialRow,
+    Head,
+    NewCard,
+    Storage,
+    SuspenseRow,
+)
 from cardbill.testing.conformance.rows import CARD, add, deposit, kept, new_card, together
 
 
@@ -120,3 +127,19 @@ class Races:
         assert {count for each in answers for count, _ in each} == {20}
         assert [sum(first for _, first in each) for each in zip(*answers, strict=True)] == [1] * 5
         assert [store.count_cards(batch=batch) for batch in batches] == [20] * 5
+
+    def test_every_audit_row_follows_one_other(self, store: Storage, other: Storage) -> None:
+        """Of 8 who append at the same position one does, the others get False."""
+
+        def work(handle: Storage, number: int) -> int:
+            won = 0
+            for after in range(5):
+                row = AuditRow(number, "", "", "", b"")
+                won += handle.append_audit(row, after=after)
+                assert len(handle.audit_log(after=after)) > 0
+            return won
+
+        handles = enumerate((store, other) * 4)
+        won = together(*[partial(work, handle, number) for number, handle in handles])
+        assert sum(won) == 5
+        assert [position for position, _ in store.audit_log()] == [1, 2, 3, 4, 5]

@@ -50,12 +50,21 @@ class Shelves:
         assert [store.content("plan", "a", version) for version in (1, 2)] == [b"1", b"2"]
 
     def test_the_audit_log_keeps_its_order(self, store: Storage, other: Storage) -> None:
-        """Rows come by rising position, in the order they were added, equal ones too."""
+        """Rows stand at positions 1, 2, 3, in the order they were added, equal ones too."""
+        assert other.last_audit() is None
         rows = [AuditRow(at, "actor", "action", "subject", b"") for at in (5, 3, 3, 9, 1)]
-        for row in rows:
-            store.append_audit(row)
+        for position, row in enumerate(rows, start=1):
+            assert store.append_audit(row, after=position - 1) is True
+            assert other.last_audit() == (position, row)
         found = paged(other.audit_log, itemgetter(0), 0)
-        assert found == other.audit_log()
-        assert [row for _, row in found] == rows
-        positions = [position for position, _ in found]
-        assert positions == sorted(set(positions))
+        assert found == other.audit_log() == list(enumerate(rows, start=1))
+
+    def test_an_audit_row_follows_the_newest_or_none(self, store: Storage, other: Storage) -> None:
+        """Expecting another newest position: False, and nothing is added."""
+        row = AuditRow(1, "actor", "action", "subject", b"")
+        assert store.append_audit(row, after=1) is False
+        assert store.append_audit(row, after=0) is True
+        for after in (0, 2, -1):
+            assert other.append_audit(row._replace(at=2), after=after) is False
+        assert store.append_audit(row, after=1) is True
+        assert other.audit_log() == [(1, row), (2, row)]

@@ -1,9 +1,9 @@
 """Seals on stored rows: each card, entry and record as only the holder of the keys writes them.
 
-A card's state ends with a :class:`Trail` and a seal over all of it and over which card it is. The trail says what
-belongs to the card: the last link of the chain that its entries make, and how many records
-it has with the sum of their keyed digests, so that none can be altered, removed, added or
-put elsewhere unnoticed.
+A card's state ends with a :class:`Trail` and a seal over all of it and over which card it is.
+The trail says what belongs to the card: the last link of the chain that its entries make, and
+how many records it has with the sum of their keyed digests, so that none can be altered,
+removed, added or put elsewhere unnoticed.
 """
 
 from __future__ import annotations

@@ -353,7 +353,7 @@ class Watched:
         self._left = moment
         self._act = act
         self._before = before
-        self.watched = self.WRITES
+        self.watched: tuple[str, ...] = self.WRITES
         self.armed = False
 
     def __getattr__(self, name: str) -> Any:

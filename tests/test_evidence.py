@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from cardbill import Caller
 from cardbill.audit import audit
 from cardbill.errors import RowAltered
 from cardbill.evidence import AuditHead
@@ -200,7 +201,6 @@ def test_what_is_no_head_of_these_keys_is_refused(shop: Shop, text: str):
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE card SET balance = balance + 1",
         "UPDATE card SET version = version + 1",
         "UPDATE card SET state = CAST(replace(CAST(state AS TEXT), '5000000', '9000000') AS BLOB)",
         "UPDATE card SET state = x''",
@@ -223,6 +223,16 @@ def test_a_card_altered_by_hand_is_refused_in_every_step(tmp_path: Path, stateme
                 act()
         ((card_id, error),) = shop.bill.sweep(at=shop.clock.tick(days=9)).failures
         assert (card_id, type(error)) == ("B/1", RowAltered)
+
+
+def test_a_balance_raised_in_its_column_alone_buys_nothing(tmp_path: Path):
+    with open_shop("sqlite", tmp_path) as shop:
+        with closing(sqlite3.connect(tmp_path / "cards.db")) as connection, connection:
+            assert connection.execute("UPDATE card SET balance = balance * 9").rowcount
+        caller = shop.bill.authenticate(pin=shop.pin())
+        assert isinstance(caller, Caller)
+        assert caller.balance_units == 5_000_000
+        assert len(shop.bill.audit().problems) == 3
 
 
 def test_a_forged_deck_prices_no_call(tmp_path: Path):

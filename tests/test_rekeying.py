@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -144,6 +144,22 @@ def test_a_card_without_a_copy_moves_at_its_next_use(shop: Shop):
     assert "lookup/1" not in shop.bill.batches.rekey(**WHO).needed
     Engine(shop.bill.storage, shop.keyring.without(["lookup/1", "sealing/1"]))
     shop.check_books()
+
+
+def test_a_card_that_moves_between_two_looks_is_found(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    pin, storage = shop.pin(), shop.bill.storage
+    rotate(shop)
+    look = shop.bill.storage.resolve
+
+    def torn(kind: str, tokens: Sequence[bytes]) -> str | None:
+        monkeypatch.setattr(shop.bill.storage, "resolve", look)
+        found = look(kind, tokens[:1])
+        shop.bill.batches.rekey(**WHO)
+        return found or look(kind, tokens[1:])
+
+    monkeypatch.setattr(shop.bill.storage, "resolve", torn)
+    assert shop.bill.authorize(pin=pin, to=UK, call_id="c").granted
+    assert storage.resolve("pin", [shop.keyring.tokens(pin)[1]]) is None
 
 
 def test_calls_go_on_while_cards_move(tmp_path: Path):
@@ -299,14 +315,15 @@ def test_a_copy_that_comes_back_after_it_was_dropped_is_seen(shop: Shop):
 def test_a_copy_dropped_while_its_card_moves_stays_dropped(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ):
-    """At each write of the move, the drop comes between."""
-    for moment in range(1, 12):
+    """At each read and write of the move, the drop comes between."""
+    for moment in range(1, 16):
         name = f"D{moment}"
         shop.bill.batches.create(Batch(name=name, face_value=Money(1, USD), quantity=1))
         shop.bill.batches.generate_pins(name)
         bill = rotate(shop, sealing=False)
         drops = partial(bill.batches.drop_sealed, name, **WHO)
         dropping = Watched(bill.storage, moment, drops)
+        dropping.watched = (*Watched.WRITES, "credentials")  # between reading and binding, too
         mover = Engine(dropping, shop.keyring, clock=shop.clock)
         dropping.armed = True
         mover.batches.rekey(name, **WHO)
@@ -336,11 +353,12 @@ class Watched:
         self._left = moment
         self._act = act
         self._before = before
+        self.watched: tuple[str, ...] = self.WRITES
         self.armed = False
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._storage, name)
-        if name not in self.WRITES:
+        if name not in self.watched:
             return found
 
         def watched(*values: Any, **more: Any) -> Any:

@@ -1,9 +1,9 @@
 """Seals on stored rows: each card, entry and record as only the holder of the keys writes them.
 
-A card's state ends with a :class:`Trail` and a seal over the whole row. The trail says what
-belongs to the card: the last link of the chain that its entries make, and how many records
-it has with the sum of their keyed digests, so that none can be altered, removed, added or
-put elsewhere unnoticed.
+A card's state ends with a :class:`Trail` and a seal over all of it and over which card it is.
+The trail says what belongs to the card: the last link of the chain that its entries make, and
+how many records it has with the sum of their keyed digests, so that none can be altered,
+removed, added or put elsewhere unnoticed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Trail(NamedTuple):
     def followed(
         self,
         entries: Sequence[EntryRow],
-        records: Iterable[RecordRow],
+        records: Sequence[RecordRow],
         shown: RecordRow | None,
         seals: Seals,
     ) -> tuple[Trail, list[EntryRow], list[RecordRow]]:
@@ -51,16 +51,18 @@ class Trail(NamedTuple):
             shown: The record that it was shown; one of the same key replaces it.
             seals: Makes the seals.
         """
+        if not entries and not records:
+            return self, [], []
         head, count, total = self
         linked = []
         for entry in entries:
             head = seals.sign("entry", _entry(entry, head))
-            linked.append(entry._replace(detail=head))
+            linked.append(EntryRow(*entry[:7], head))
         signed = []
         for record in {record.key: record for record in records}.values():
-            digest = seals.digest("record", _record(record))
+            digest = seals.digest("record", _record(record, record.detail))
             seal = bytes([seals.newest]) + digest[:16]
-            signed.append(record._replace(detail=record.detail + seal))
+            signed.append(RecordRow(*record[:15], record.detail + seal))
             total += int.from_bytes(digest, "big")
             if shown is not None and shown.key == record.key:
                 total -= record_digest(shown, seals)
@@ -72,7 +74,7 @@ class Trail(NamedTuple):
 def seal_card(row: CardRow, trail: Trail, seals: Seals) -> CardRow:
     """Return a card's row as it is stored: its state with trail and seal."""
     state = row.state + _LAYOUT.pack(trail.head, trail.records, trail.total.to_bytes(32, "big"))
-    return row._replace(state=state + seals.sign("card", _card(row, state)))
+    return CardRow(*row[:11], state + seals.sign("card", _card(row, state)))
 
 
 def check_card(row: CardRow, seals: Seals) -> None:
@@ -113,7 +115,7 @@ def check_record(row: RecordRow, seals: Seals) -> None:
     detail = row.detail
     if type(detail) is bytes and len(detail) >= SEAL_BYTES:
         body, seal = split_detail(detail)
-        if seals.holds("record", _record(row._replace(detail=body)), seal):
+        if seals.holds("record", _record(row, body), seal):
             return
     raise RowAltered(f"card {row.card}, record {row.key}: altered since cardbill wrote it")
 
@@ -126,7 +128,7 @@ def split_detail(detail: bytes) -> tuple[bytes, bytes]:
 def record_digest(row: RecordRow, seals: Seals) -> int:
     """Return what a stored record, whose seal holds, adds to its card's trail."""
     body, seal = split_detail(row.detail)
-    digest = seals.digest("record", _record(row._replace(detail=body)), seal[0])
+    digest = seals.digest("record", _record(row, body), seal[0])
     return int.from_bytes(digest, "big")
 
 
@@ -157,15 +159,16 @@ def total_of(digests: Iterable[int]) -> int:
 
 
 def _card(row: CardRow, state: bytes) -> bytes:
-    return ascii(row[:11]).encode() + state
+    # Which card and version it is; its other columns are copies of what the state says.
+    return ascii(row[:5]).encode() + state
 
 
 def _entry(row: EntryRow, previous: bytes) -> bytes:
     return ascii(row[:7]).encode() + previous
 
 
-def _record(row: RecordRow) -> bytes:
-    return ascii(row[:15]).encode() + row.detail
+def _record(row: RecordRow, detail: bytes) -> bytes:
+    return ascii(row[:15]).encode() + detail
 
 
 def _item(kind: str, name: str, version: int) -> bytes:

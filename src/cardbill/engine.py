@@ -27,6 +27,7 @@ from cardbill.errors import (
     UnknownCall,
     UnknownName,
 )
+from cardbill.gate import Gate, Source
 from cardbill.inquiry import CardView, look_up
 from cardbill.instants import aware, to_micros
 from cardbill.issuing import Batches
@@ -43,6 +44,7 @@ from cardbill.rows import (
 )
 from cardbill.shelf import Carriers, Decks, Plans, Shelf
 from cardbill.steps import CatalogueMoved, Decision, step
+from cardbill.throttling import Throttle
 
 if TYPE_CHECKING:
     from cardbill.cards import Card, Entry
@@ -83,6 +85,7 @@ class Engine:
         clock: Returns the present instant, aware.
         below: Draws a number from 0 up to, not including, its argument; PINs come from it.
         dial_plan: How callers dial.
+        throttle: How often PINs may be guessed; ``None``: without limit.
 
     Attributes:
         decks, plans, carriers, batches: What is published and issued.
@@ -100,11 +103,13 @@ class Engine:
         clock: Callable[[], datetime] = system_clock,
         below: Callable[[int], int] = secrets.randbelow,
         dial_plan: DialPlan = NORTH_AMERICA,
+        throttle: Throttle | None = Throttle(),  # noqa: B008  # immutable
     ) -> None:
         self.storage = storage
         self._keyring = keyring
         self._clock = clock
         self._dial_plan = dial_plan
+        self._gate = Gate(storage, keyring, throttle, dial_plan)
         self._shelf = Shelf(storage)
         check_keys(storage, keyring)
         self.decks = Decks(self._shelf)
@@ -131,23 +136,45 @@ class Engine:
     # -- calls ----------------------------------------------------------------------------
 
     def authenticate(
-        self, *, pin: str, ani: str | None = None, at: datetime | None = None
+        self,
+        *,
+        pin: str,
+        ani: str | None = None,
+        call_id: str | None = None,
+        access: str | None = None,
+        trunk: str | None = None,
+        at: datetime | None = None,
     ) -> Caller | Denied:
         """Find out whose PIN this is: stage one of a two-stage call.
 
-        Changes nothing, unless the batch counts authentication as the first use.
+        Changes no card, unless the batch counts authentication as the first use. Wrong PINs
+        are counted, and too many of them lock the caller's number: see :class:`Throttle`.
 
         Args:
             pin: As the caller keyed it.
             ani: The caller's number, as far as the network tells.
+            call_id: The call, as :meth:`authorize` will be told it; with it, wrong PINs are
+                limited in each call too.
+            access: The number that was called: 1 to 128 characters.
+            trunk: The trunk the call came over: 1 to 128 characters.
             at: The instant; default: now.
 
         Returns:
             A :class:`Caller`, or a :class:`Denied` that says why not.
+
+        Raises:
+            InvalidInput: The call id, `access` or `trunk` cannot be used.
         """
         now = self._now(at)
-        credentials = self._credentials(pin)
-        number = caller_number(ani)
+        credentials, number = self._credentials(pin), caller_number(ani)
+        source = Source(number, call_id, access, trunk)
+        if not credentials:  # no PIN is like that: nothing is looked up, nobody has guessed
+            return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
+        return self._gate.guarded(source, now, lambda: self._admit(credentials, number, now))
+
+    def _admit(
+        self, credentials: Sequence[Credential], number: str | None, now: datetime
+    ) -> Caller | Denied:
         card_id = self._resolve(credentials)
         if card_id is None:
             return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
@@ -169,12 +196,15 @@ class Engine:
         call_id: str,
         pin: str | None = None,
         ani: str | None = None,
+        access: str | None = None,
+        trunk: str | None = None,
         at: datetime | None = None,
     ) -> Grant | Denied:
         """Ask leave for one call, and hold its money: the second stage, or the only one.
 
-        The same request again returns the same grant while the call is open. Denials are
-        not remembered: the same request is decided anew.
+        The same request again returns the same grant while the call is open; given a PIN,
+        only while the caller's number is not locked. Denials are not remembered: the same
+        request is decided anew.
 
         Args:
             caller: What :meth:`authenticate` returned (a denial is returned as it is); or
@@ -184,14 +214,16 @@ class Engine:
                 characters; never a peer's SIP Call-ID.
             pin: One stage: the PIN as the caller keyed it.
             ani: One stage: the caller's number.
+            access: One stage: the number that was called.
+            trunk: One stage: the trunk the call came over.
             at: The instant; default: now.
 
         Returns:
             A :class:`Grant`, or a :class:`Denied` that says why not.
 
         Raises:
-            InvalidInput: The call id cannot be used; or both or neither of `caller` and
-                `pin` are given.
+            InvalidInput: The call id, `access` or `trunk` cannot be used; or both or
+                neither of `caller` and `pin` are given.
             CallEnded: A call of that id was made with this card and is over.
             IdempotencyMismatch: It is open, with another number.
         """
@@ -201,23 +233,31 @@ class Engine:
             raise InvalidInput("caller", None, "give either a caller or a pin")
         if isinstance(caller, Denied):
             return caller
-        card_id: str | None
         if caller is not None and not isinstance(caller, Caller):
             raise InvalidInput("caller", None, "must be what authenticate() returned")
         if caller is not None:
-            card_id, credentials, number = caller.card_id, [caller.credential], caller.ani
+            credentials, number = [caller.credential], caller.ani
         else:
             credentials, number = self._credentials(pin), caller_number(ani)
-            card_id = self._resolve(credentials)
-        if card_id is None:
-            return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
         dialled, problem = self._dialled(to)
         request = CallRequest(
             call_id=call_id, number=dialled, problem=problem, ani=number, credentials=credentials
         )
+        if caller is not None:
+            return self._grant(caller.card_id, request, now)
+        source = Source(number, call_id, access, trunk)
+        if not credentials:  # as above
+            return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
+        return self._gate.guarded(
+            source, now, lambda: self._grant(self._resolve(credentials), request, now)
+        )
+
+    def _grant(self, card_id: str | None, request: CallRequest, now: datetime) -> Grant | Denied:
+        if card_id is None:
+            return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
         return self._step(
             card_id,
-            call_key(call_id),
+            call_key(request.call_id),
             now,
             lambda card, record, shelf: authorization.authorize(card, record, request, shelf, now),
         )
@@ -321,6 +361,7 @@ class Engine:
                     raise
                 except CardbillError as error:
                     failures.append((after[1], error))
+        self._gate.forget(now)
         return Swept(cards=cards, calls_expired=calls, failures=tuple(failures))
 
     # -- looking --------------------------------------------------------------------------

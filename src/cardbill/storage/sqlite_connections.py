@@ -21,6 +21,7 @@ from cardbill.errors import ConstraintViolated, StorageClosed, StorageError, Sto
 
 T = TypeVar("T")
 
+_RELAXED = "NORMAL"
 _FORK_WAIT = 5  # seconds a fork waits for steps under way in other threads
 _OURS = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError)
 
@@ -110,9 +111,14 @@ class Connections:
             self._give_back(connection)
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; writers of this process queue here, not in SQLite's busy loop."""
-        with self.lend() as connection:
+    def write(self, *, wait_for_disk: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction; writers of this process queue here, not in SQLite's busy loop.
+
+        Args:
+            wait_for_disk: Otherwise the commit may be lost when power fails, until the next
+                one that waits; what others then commit is as safe as ever.
+        """
+        with self.lend() as connection, self._relaxed(connection, relax=not wait_for_disk):
             if not self._writing.acquire(timeout=self._timeout):
                 raise StorageUnavailable("this process's other writers took too long")
             try:
@@ -126,6 +132,20 @@ class Connections:
                 self._commit(connection)
             finally:
                 self._writing.release()
+
+    @contextmanager
+    def _relaxed(self, connection: sqlite3.Connection, *, relax: bool) -> Iterator[None]:
+        """Have one transaction of a connection not wait for the disk."""
+        if not relax or self._synchronous == _RELAXED:
+            yield
+            return
+        connection.execute(f"PRAGMA synchronous = {_RELAXED}")
+        try:
+            yield
+        finally:
+            # Within a transaction this would do nothing; such a connection is not lent again.
+            with suppress(sqlite3.Error):
+                connection.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

@@ -88,6 +88,13 @@ CREATE TABLE suspense (
     detail BLOB NOT NULL
 );
 
+CREATE TABLE attempt (
+    subject TEXT NOT NULL PRIMARY KEY,
+    state BLOB NOT NULL CHECK (length(state) <= 4096),
+    keep_until INTEGER NOT NULL CHECK (typeof(keep_until) = 'integer')
+) WITHOUT ROWID;
+CREATE INDEX attempt_over ON attempt (keep_until);
+
 CREATE TABLE audit (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     at INTEGER NOT NULL,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cardbill.errors import StorageClosed
-from cardbill.storage.contract import AuditRow, Storage, SuspenseRow
+from cardbill.storage.contract import AuditRow, Storage, SuspenseRow, Tally
 from cardbill.testing.conformance.rows import (
     BATCH,
     CARD,
@@ -140,6 +140,7 @@ class Contents:
                 store.suspended(),
                 store.audit_log(),
                 store.add_cards("job", []),
+                store.take_attempts("subject", lambda state: Tally(state, state, 5)),
             ]
 
         store = open_store()
@@ -148,6 +149,7 @@ class Contents:
         store.publish("plan", "basic", b"content", expected=0)
         store.append_audit(AuditRow(1, "actor", "action", "subject", b"detail"))
         store.suspend(SuspenseRow("key", 1, "card", "call", b"detail"))
+        store.take_attempts("subject", lambda _: Tally(None, b"state", 5))
         before = everything(store)
         assert before[0] == card_row(version=2, balance=1_001, due_at=5)
         store.close()
@@ -179,6 +181,8 @@ class Contents:
             lambda: store.content("plan", "basic", 1),
             lambda: store.append_audit(AuditRow(1, "", "", "", b"")),
             store.audit_log,
+            lambda: store.take_attempts("subject", lambda _: Tally(None, None)),
+            lambda: store.forget_attempts(1),
         )
         for call in calls:
             with pytest.raises(StorageClosed):

@@ -24,7 +24,7 @@ from cardbill.instants import MICROSECOND
 from cardbill.names import check_count, check_kind
 
 _LONGEST = timedelta(days=3_660)
-_MOST = 200
+_MOST = 150  # twice as many are remembered, and must fit into a tally
 
 WITHHELD = frozenset({"266696687", "7378742833", "86282452253", "7748283", "8656696"})
 """What some networks send in place of a number: ANONYMOUS, RESTRICTED, UNAVAILABLE,
@@ -41,7 +41,7 @@ class GuessLimit:
     """The wrong PINs that lock a caller's number.
 
     Attributes:
-        wrong: So many of them lock it: 1 to 200.
+        wrong: So many of them lock it: 1 to 150.
         within: So close together; an instant that lies the whole span back is outside.
     """
 
@@ -171,8 +171,9 @@ class Tries:
             return None
         wrong = list(self.wrong)
         insort(wrong, (at, call))
-        oldest = at - _memory(throttle)
-        counted = evolve(self, wrong=tuple(each for each in wrong if each[0] > oldest)[-_MOST:])
+        # Dropped by number, not by age: a clock that once ran ahead must not wipe the slate.
+        most = 2 * max(limit.wrong for limit in throttle.limits)
+        counted = evolve(self, wrong=tuple(wrong[-most:]))
         until = _full_until(counted.wrong, throttle, at)
         if until is None:
             return counted
@@ -193,8 +194,11 @@ class Tries:
         wrong = list(self.wrong)
         wrong.remove((at, call))
         left = evolve(self, wrong=tuple(wrong))
-        began = self.locks[-1][0] if self.locks else -1
-        if at > began or _full_until(left.wrong, throttle, began) is not None:
+        if not self.locks:
+            return left
+        began, until = self.locks[-1]
+        # One from the end of the lock on was let through after it, and cannot have begun it.
+        if at >= until or _full_until(left.wrong, throttle, began) is not None:
             return left
         return evolve(left, locks=self.locks[:-1])
 
@@ -301,5 +305,5 @@ def _micros(span: timedelta) -> int:
 
 
 def _memory(throttle: Throttle) -> int:
-    """Return how long an attempt is remembered: no call lasts a day."""
+    """Return how long an attempt counts: by a limit, or in its call, which lasts no day."""
     return max(_DAY, *(_micros(limit.within) for limit in throttle.limits))

@@ -31,6 +31,7 @@ CANARIES = [902_817_364_551, 40_917_263, 13_579_086_420_975_318_642]
 PINS = ["902817364551", "40917263", "13579086420975318642"]
 WRONG = "771288339944"
 SECRETS = [*PINS, WRONG]
+ANI = "+13055551234"
 
 
 @define
@@ -103,6 +104,7 @@ def every_flow(shop: Shop, watch: Watch) -> None:
     for wrong in odd:
         watch.ask("wrong", partial(bill.authenticate, pin=wrong))
         watch.ask("wrong", partial(bill.authorize, pin=wrong, to=UK, call_id="w"))
+    throttled(bill, watch)
     caller = bill.authenticate(pin=PINS[0])
     watch.ask("both", partial(bill.authorize, caller, pin=PINS[0], to=UK, call_id="w"))
     naive = START.replace(tzinfo=None)
@@ -116,6 +118,22 @@ def every_flow(shop: Shop, watch: Watch) -> None:
     watch.hear("engine", bill)
     watch.hear("keyring", shop.keyring)
     watch.hear("storage", bill.storage)
+
+
+def throttled(bill: Engine, watch: Watch) -> None:
+    """Guess until the number is locked, at places whose names hold what was dialled."""
+    for pin in (WRONG, *PINS, WRONG, WRONG, *PINS):
+        place: dict[str, Any] = {"ani": ANI, "call_id": "w2", "access": "A", "trunk": "T"}
+        watch.ask("guess", partial(bill.authenticate, pin=pin, **place))
+        for wrong in (pin, ""):
+            for name in ("access", "trunk"):
+                given: dict[str, Any] = {name: f"{wrong}*" * 20}
+                watch.ask("odd place", partial(bill.authenticate, pin=pin, **given))
+    for _ in range(5):
+        watch.ask("guess", partial(bill.authenticate, pin=WRONG, ani=ANI))
+    locked = watch.ask("locked", partial(bill.authenticate, pin=PINS[0], ani=ANI))
+    assert locked.reason.value == "locked_out"
+    watch.hear("throttle", bill._gate)
 
 
 def serve(bill: Engine, watch: Watch, card: str, pin: str) -> None:

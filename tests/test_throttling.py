@@ -1,11 +1,13 @@
 """Guessing PINs: who is locked for it and for how long, who never is, and what an attack gets."""
 
 import random
+import re
 import sqlite3
 import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import partial
@@ -345,9 +347,7 @@ def watched(tmp_path: Path) -> Iterator[tuple[Shop, Watching]]:
     """A shop in memory, its store watched from now on."""
     with open_shop("memory", tmp_path) as opened:
         store = Watching()
-        vars(store).update({**vars(opened.bill.storage), **vars(store)})
-        for name, value in vars(opened.bill.storage).items():
-            vars(store)[name] = value
+        vars(store).update(vars(opened.bill.storage))  # the same cards
         bill = Engine(store, opened.keyring, clock=opened.clock)
         store.asked.clear()
         yield evolve(opened, bill=bill), store
@@ -566,14 +566,31 @@ def test_a_sweep_drops_what_means_nothing_any_more(shop: Shop):
     assert kept(shop) == 0
 
 
-def kept(shop: Shop) -> int:
-    """How many rows of attempts the store holds."""
+def rows(shop: Shop) -> list[tuple[str, bytes]]:
+    """What the store holds of attempts."""
     if isinstance(shop.bill.storage, MemoryStorage):
-        return len(shop.bill.storage._attempts)
-    with sqlite3.connect(shop.folder / "cards.db") as connection:
-        (rows,) = connection.execute("SELECT count(*) FROM attempt").fetchone()
-    connection.close()
-    return int(rows)
+        return [(subject, state) for subject, (state, _) in shop.bill.storage._attempts.items()]
+    with closing(sqlite3.connect(shop.folder / "cards.db")) as connection:
+        return connection.execute("SELECT subject, state FROM attempt").fetchall()
+
+
+def kept(shop: Shop) -> int:
+    return len(rows(shop))
+
+
+def test_what_is_kept_shows_neither_number_nor_pin_nor_call(shop: Shop):
+    for number in range(6):
+        pin = shop.pin() if number % 2 else WRONG
+        place = {"access": "18005550000", "trunk": "trunk-east"}
+        ask(shop, pin, ani=[CALLER, None][number % 2], call_id="call-7e57", **place)
+    guess(shop, 1, ani=None, call_id="call-7e57")
+    assert kept(shop) == 6  # the caller, the call, four pools
+    for subject, state in rows(shop):
+        assert re.fullmatch("[0-9a-f]{32}", subject)
+        for text in (CALLER[1:], shop.pin(), WRONG, "call-7e57", "18005550000", "trunk-east"):
+            assert text.encode() not in state
+    others = {Keyring.generate().subject("caller|13055551234") for _ in range(5)}
+    assert len(others) == 5  # without the key a number cannot be told from its token
 
 
 def test_who_is_right_leaves_nothing_behind(shop: Shop):

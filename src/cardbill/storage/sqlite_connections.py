@@ -68,6 +68,7 @@ class Connections:
         self._writing = threading.Lock()
         self._gate = threading.Condition()
         self._idle: list[sqlite3.Connection] = []
+        self._relaxed: set[sqlite3.Connection] = set()
         self._lent = 0
         self._forking = False
 
@@ -118,7 +119,8 @@ class Connections:
             wait_for_disk: Otherwise the commit may be lost when power fails, until the next
                 one that waits; what others then commit is as safe as ever.
         """
-        with self.lend() as connection, self._relaxed(connection, relax=not wait_for_disk):
+        with self.lend() as connection:
+            self._set_waiting(connection, wait=wait_for_disk)
             if not self._writing.acquire(timeout=self._timeout):
                 raise StorageUnavailable("this process's other writers took too long")
             try:
@@ -132,20 +134,6 @@ class Connections:
                 self._commit(connection)
             finally:
                 self._writing.release()
-
-    @contextmanager
-    def _relaxed(self, connection: sqlite3.Connection, *, relax: bool) -> Iterator[None]:
-        """Have one transaction of a connection not wait for the disk."""
-        if not relax or self._synchronous == _RELAXED:
-            yield
-            return
-        connection.execute(f"PRAGMA synchronous = {_RELAXED}")
-        try:
-            yield
-        finally:
-            # Within a transaction this would do nothing; such a connection is not lent again.
-            with suppress(sqlite3.Error):
-                connection.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -203,12 +191,23 @@ class Connections:
             raise
         return connection
 
+    def _set_waiting(self, connection: sqlite3.Connection, *, wait: bool) -> None:
+        """Have a connection's commits wait for the disk, if that was chosen, or not."""
+        if self._synchronous == _RELAXED or wait == (connection not in self._relaxed):
+            return
+        # One whose state is in doubt counts as relaxed, and is set again before it must wait.
+        self._relaxed.add(connection)
+        connection.execute(f"PRAGMA synchronous = {self._synchronous if wait else _RELAXED}")
+        if wait:
+            self._relaxed.discard(connection)
+
     def _give_back(self, connection: sqlite3.Connection | None) -> None:
         with self._gate:
             self._lent -= 1
             if connection is not None:
                 # One that could not roll back would keep its lock and its changes.
                 if self._closed or self._forking or connection.in_transaction:
+                    self._relaxed.discard(connection)
                     connection.close()
                 else:
                     self._idle.append(connection)
@@ -216,7 +215,8 @@ class Connections:
 
     def _close_idle(self) -> None:
         while self._idle:
-            self._idle.pop().close()
+            self._idle[-1].close()
+            self._relaxed.discard(self._idle.pop())
 
     # -- fork -----------------------------------------------------------------------------
 

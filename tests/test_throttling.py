@@ -166,6 +166,35 @@ def test_a_lock_is_remembered_when_a_later_right_pin_is_given_back():
     assert tries.take(RULES, again + micros(30 * DAY) - 1) is None
 
 
+@pytest.mark.parametrize(("gap", "locked"), [(-1, True), (0, False)])
+def test_the_spans_of_limits_are_half_open(gap: int, locked: bool):
+    tries = Tries()
+    for at in [NOW, *[NOW + 1] * 3, NOW + 15 * STEP + gap]:
+        tries = tries.take(RULES, at) or pytest.fail("refused")
+    assert bool(tries.locks) == locked
+
+
+def test_a_lock_lasts_until_a_longer_limit_has_room():
+    """Fifty in three days: after a day the month's limit would still be full."""
+    tries, at = Tries(), NOW
+    for _ in range(50):
+        tries = tries.take(RULES, at) or pytest.fail("refused")
+        at += 76 * STEP
+    for later in (at + micros(DAY), NOW + micros(30 * DAY) - 1):
+        assert tries.take(RULES, later) is None
+    assert tries.take(RULES, NOW + micros(30 * DAY)) is not None
+
+
+def test_a_lock_that_is_lifted_leaves_the_one_before_remembered():
+    tries, later = Tries(), NOW + micros(2 * DAY)
+    for at in [NOW] * 5 + [later] * 4:
+        tries = tries.take(RULES, at) or pytest.fail("refused")
+    right = tries.take(RULES, later + 1) or pytest.fail("refused")
+    assert right.take(RULES, later + 2) is None  # it might be the fifth wrong one
+    tries = right.give_back(RULES, later + 1).take(RULES, later + 2) or pytest.fail("refused")
+    assert tries.locks[-1] == (later + 2, later + 2 + micros(30 * DAY))
+
+
 @pytest.mark.parametrize("state", [b"", b"\x01", b"\0\0", b"\x01\x01abc", b"\x01\0abc"])
 def test_damaged_attempts_are_named_and_let_nobody_through(state: bytes):
     with pytest.raises(RowUnreadable):
@@ -179,13 +208,13 @@ def test_damaged_attempts_are_named_and_let_nobody_through(state: bytes):
 
 
 def test_the_largest_limits_fit_into_a_tally():
-    most = evolve(RULES, limits=(GuessLimit(150, 3_000 * DAY),))
+    most = evolve(RULES, limits=(GuessLimit(300, 3_000 * DAY),))
     tries = Tries()
     for number in range(1_000):
         at = NOW + number * micros(30 * DAY)
         tries = tries.take(most, at, 2**32 - 1 - number) or tries
     store = MemoryStorage()
-    assert len(tries.dump()) > 2_000
+    assert len(tries.wrong) == 300
     store.take_attempts("a", lambda _: Tally(None, tries.dump(), 0))
 
 
@@ -235,7 +264,7 @@ def test_a_pool_may_raise_an_alarm_without_a_delay():
     "make",
     [
         lambda: GuessLimit(0, MINUTE),
-        lambda: GuessLimit(151, MINUTE),
+        lambda: GuessLimit(301, MINUTE),
         lambda: GuessLimit(5, timedelta()),
         lambda: GuessLimit(5, 900),  # type: ignore[arg-type]
         lambda: GuessPool(0, MINUTE),
@@ -397,6 +426,21 @@ def test_three_wrong_pins_are_the_most_in_one_call(shop: Shop, ani: str | None):
     assert not one_stage.granted
     assert ask(shop, ani=ani, call_id="c2") == "admitted"
     assert shop.bill.authorize(pin=shop.pin(), ani=ani, to=UK, call_id="c2").granted
+
+
+def test_a_long_call_is_limited_to_its_end(tmp_path: Path):
+    """Whatever the limits per number, and whether a sweep came by."""
+    with open_shop("memory", tmp_path) as shop:
+        bill = shop.second(throttle=Throttle(limits=(GuessLimit(2, timedelta(seconds=1)),)))
+        answers = []
+        for _ in range(5):
+            answers.append(bill.authenticate(pin=WRONG, ani=CALLER, call_id="c1"))
+            shop.clock.tick(hours=2)
+            bill.sweep()
+        assert [answer.reason.value for answer in answers if isinstance(answer, Denied)] == [
+            *["unknown_credential"] * 3,
+            *["locked_out"] * 2,
+        ]
 
 
 def test_both_stages_count_in_the_same_call_and_number(shop: Shop):
@@ -609,6 +653,46 @@ def test_other_engines_and_new_keys_know_who_is_locked(shop: Shop):
         answer = bill.authenticate(pin=shop.pin(), ani=CALLER)
         assert isinstance(answer, Denied)
         assert answer.reason.value == "locked_out"
+
+
+def test_an_operator_may_unlock_a_number(shop: Shop):
+    guess(shop, 5)
+    guess(shop, 5, ani=OTHER)
+    for ani in WRITTEN[:2]:
+        unlocked = shop.bill.unlock(ani, actor="ann", reason="her children played")
+        assert unlocked == (ani == WRITTEN[0])
+    assert ask(shop) == "admitted"
+    assert ask(shop, ani=OTHER) == "locked_out"
+    guess(shop, 5)
+    shop.clock.tick(days=1)
+    assert ask(shop) == "admitted"  # the first lock is forgotten too
+    log = [row for _, row in shop.bill.storage.audit_log()]
+    assert [(row.actor, row.action, row.subject == log[0].subject) for row in log] == [
+        ("ann", "unlock-number", True)
+    ] * 2
+    assert b"children" in log[0].detail
+    assert "3055551234" not in repr(log)
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [
+        ("ani", {"ani": "anonymous"}),
+        ("ani", {"ani": None}),
+        ("actor", {"actor": 5}),
+        ("unlocking a number", {"actor": ""}),
+        ("unlocking a number", {"reason": ""}),
+    ],
+)
+def test_nothing_is_unlocked_without_a_number_and_a_reason(
+    shop: Shop, field: str, given: dict[str, Any]
+):
+    guess(shop, 5)
+    with pytest.raises(InvalidInput) as refused:
+        shop.bill.unlock(**{"ani": CALLER, "actor": "ann", "reason": "why", **given})
+    assert refused.value.field == field
+    assert ask(shop) == "locked_out"
+    assert shop.bill.storage.audit_log() == []
 
 
 def test_without_a_throttle_nothing_is_counted(shop: Shop):

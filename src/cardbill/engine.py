@@ -364,6 +364,24 @@ class Engine:
         self._gate.forget(now)
         return Swept(cards=cards, calls_expired=calls, failures=tuple(failures))
 
+    def unlock(self, ani: str, *, actor: str, reason: str, at: datetime | None = None) -> bool:
+        """Forget a caller's wrong PINs and locks; who did it and why is in the audit log.
+
+        Args:
+            ani: The caller's number, as the network tells it. The log holds its token only.
+            actor: Who unlocks it.
+            reason: Why.
+            at: The instant for the log; default: now.
+
+        Returns:
+            Whether anything was known of that number.
+
+        Raises:
+            InvalidInput: It is none, or none that is ever locked.
+            MissingFields: No actor or reason is given.
+        """
+        return self._gate.unlock(caller_number(ani), actor, reason, self._now(at))
+
     # -- looking --------------------------------------------------------------------------
 
     def card(self, card_id: str, *, at: datetime | None = None) -> CardView:

@@ -7,6 +7,7 @@ are personal data. The rules are those of :mod:`cardbill.throttling`.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -23,11 +24,12 @@ from cardbill.errors import (
     IdempotencyMismatch,
     InvalidInput,
     InvalidNumber,
+    MissingFields,
     StorageUnavailable,
 )
 from cardbill.instants import to_micros
 from cardbill.names import check_kind
-from cardbill.storage.contract import Tally
+from cardbill.storage.contract import AuditRow, Tally
 from cardbill.throttling import GuessPool, Throttle, Tries, delay, empty_at, fill
 
 if TYPE_CHECKING:
@@ -131,6 +133,18 @@ class Gate:
             forgotten += dropped
         return forgotten
 
+    def unlock(self, ani: str | None, actor: str, reason: str, at: datetime) -> bool:
+        """Forget a number's attempts and locks; False: nothing was known of it."""
+        given = {"actor": actor, "reason": reason}
+        if missing := [name for name, text in given.items() if not check_kind(name, text, str)]:
+            raise MissingFields("unlocking a number", missing)
+        if (number := self._number(ani)) is None:
+            raise InvalidInput("ani", None, "must be a number that can be locked")
+        subject = self._keyring.subject(f"caller|{number}")
+        detail = json.dumps({"reason": reason}).encode()
+        self._storage.append_audit(AuditRow(to_micros(at), actor, "unlock-number", subject, detail))
+        return self._storage.take_attempts(subject, lambda state: Tally(state is not None, None))
+
     def _number(self, ani: str | None) -> str | None:
         """Return a number that stands for one caller, written in one way."""
         if ani is None:
@@ -140,8 +154,8 @@ class Gate:
             number = self._dial_plan.e164(ani)
         except InvalidNumber:  # of a network that writes numbers in another way than callers
             number = digits
-        assert self._throttle is not None  # noqa: S101  # asked for only then
-        shared = len(set(digits)) == 1 or {number, digits} & self._throttle.shared_numbers
+        many = self._throttle.shared_numbers if self._throttle else frozenset[str]()
+        shared = len(set(digits)) == 1 or {number, digits} & many
         return None if shared or len(digits) < _SHORTEST_NUMBER else number
 
     def _attempt(self, source: Source, number: str | None, at: int) -> _Attempt | None:

@@ -24,7 +24,7 @@ from cardbill.instants import MICROSECOND
 from cardbill.names import check_count, check_kind
 
 _LONGEST = timedelta(days=3_660)
-_MOST = 150  # twice as many are remembered, and must fit into a tally
+_MOST = 300  # so many are remembered, and must fit into a tally
 
 WITHHELD = frozenset({"266696687", "7378742833", "86282452253", "7748283", "8656696"})
 """What some networks send in place of a number: ANONYMOUS, RESTRICTED, UNAVAILABLE,
@@ -41,7 +41,7 @@ class GuessLimit:
     """The wrong PINs that lock a caller's number.
 
     Attributes:
-        wrong: So many of them lock it: 1 to 150.
+        wrong: So many of them lock it: 1 to 300.
         within: So close together; an instant that lies the whole span back is outside.
     """
 
@@ -172,7 +172,7 @@ class Tries:
         wrong = list(self.wrong)
         insort(wrong, (at, call))
         # Dropped by number, not by age: a clock that once ran ahead must not wipe the slate.
-        most = 2 * max(limit.wrong for limit in throttle.limits)
+        most = max(throttle.per_call, *(limit.wrong for limit in throttle.limits))
         counted = evolve(self, wrong=tuple(wrong[-most:]))
         until = _full_until(counted.wrong, throttle, at)
         if until is None:
@@ -194,13 +194,9 @@ class Tries:
         wrong = list(self.wrong)
         wrong.remove((at, call))
         left = evolve(self, wrong=tuple(wrong))
-        if not self.locks:
-            return left
-        began, until = self.locks[-1]
-        # One from the end of the lock on was let through after it, and cannot have begun it.
-        if at >= until or _full_until(left.wrong, throttle, began) is not None:
-            return left
-        return evolve(left, locks=self.locks[:-1])
+        if self.locks and _full_until(left.wrong, throttle, self.locks[-1][0]) is None:
+            return evolve(left, locks=self.locks[:-1])
+        return left
 
     def keep_until(self, throttle: Throttle) -> int:
         """Return when nothing of this matters any more; 0: nothing does now."""

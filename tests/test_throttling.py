@@ -54,20 +54,22 @@ def micros(span: timedelta) -> int:
 class Naive:
     """The rules as domain.md tells them, on lists that are never shortened."""
 
-    wrong: list[tuple[int, int]] = field(factory=list)
+    wrong: list[tuple[int, int, int]] = field(factory=list)
     locks: list[tuple[int, int]] = field(factory=list)
 
-    def attempt(self, at: int, call: int, *, right: bool) -> bool:
+    def attempt(self, at: int, call: int, pin: int, *, right: bool) -> bool:
         if any(at < until for _, until in self.locks):
             return False
-        if call and [told for _, told in self.wrong].count(call) >= RULES.per_call:
+        if call and (call, pin) in [(told, known) for _, told, known in self.wrong]:
+            return True
+        if call and [told for _, told, _ in self.wrong].count(call) >= RULES.per_call:
             return False
         if right:
             return True
-        self.wrong.append((at, call))
+        self.wrong.append((at, call, pin))
         rooms = []
         for limit in RULES.limits:
-            counted = [each for each, _ in self.wrong if at - each < micros(limit.within)]
+            counted = [each for each, _, _ in self.wrong if at - each < micros(limit.within)]
             if len(counted) >= limit.wrong:
                 rooms.append(counted[-limit.wrong] + micros(limit.within))
         if rooms:
@@ -81,27 +83,29 @@ GAPS = st.sampled_from(
     [0, 1, STEP, 3 * STEP, 4 * STEP, 15 * STEP - 1, 15 * STEP, 80 * STEP, micros(DAY) - 1]
     + [micros(span) for span in (DAY, 29 * DAY, 30 * DAY, 59 * DAY, 60 * DAY)]
 )
-ATTEMPTS = st.lists(st.tuples(GAPS, st.integers(0, 2), st.sampled_from([False] * 4 + [True])))
+PINS = st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 9])  # 9 is the right one
+ATTEMPTS = st.lists(st.tuples(GAPS, st.integers(0, 2), PINS))
 
 
 @given(ATTEMPTS, st.sampled_from([None, 4 * STEP, 80 * STEP, micros(DAY) * 2 // 3]))
 def test_the_rules_are_kept_by_what_is_remembered(
-    attempts: list[tuple[int, int, bool]], pace: int | None
+    attempts: list[tuple[int, int, int]], pace: int | None
 ):
     """Also when the state goes through bytes, and is dropped once it means nothing."""
     naive, state, at, call = Naive(), None, NOW, 0
-    for gap, told, right in attempts if pace is None else attempts * 4:
+    for gap, told, pin in attempts if pace is None else attempts * 4:
         gap = gap if pace is None else pace  # noqa: PLW2901  # steady, so that the slow limits count
         at += gap
         call += gap >= micros(DAY)  # no call lasts a day
-        tag = told and told + 2 * call
+        tag, right = told and told + 2 * call, pin == 9
+        attempt = tag and 10 * tag + pin
         tries = Tries.load(state)
         if state is not None and at >= tries.keep_until(RULES):
             tries = Tries()
-        taken = tries.take(RULES, at, tag)
-        assert (taken is not None) == naive.attempt(at, tag, right=right)
+        taken = tries.take(RULES, at, tag, attempt)
+        assert (taken is not None) == naive.attempt(at, tag, pin, right=right)
         if taken is not None:
-            left = taken.give_back(RULES, at, tag) if right else taken
+            left = taken.give_back(RULES, at, attempt) if right else taken
             state = left.dump()
             assert Tries.load(state) == left
 
@@ -139,7 +143,7 @@ def test_attempts_at_the_same_time_count_as_if_one_by_one(
         if right:
             tries = tries.give_back(RULES, at)
     wrong = sorted(at for at, right in under_way if not right)
-    assert [at for at, _ in tries.wrong] == wrong
+    assert [each[0] for each in tries.wrong] == wrong
     assert bool(tries.locks) == (len(wrong) == 5)
     assert (tries.keep_until(RULES) == 0) == (not wrong)
 
@@ -208,13 +212,13 @@ def test_damaged_attempts_are_named_and_let_nobody_through(state: bytes):
 
 
 def test_the_largest_limits_fit_into_a_tally():
-    most = evolve(RULES, limits=(GuessLimit(300, 3_000 * DAY),))
+    most = evolve(RULES, limits=(GuessLimit(250, 3_000 * DAY),))
     tries = Tries()
     for number in range(1_000):
         at = NOW + number * micros(30 * DAY)
-        tries = tries.take(most, at, 2**32 - 1 - number) or tries
+        tries = tries.take(most, at, 2**32 - 1 - number, 1 + number) or tries
     store = MemoryStorage()
-    assert len(tries.wrong) == 300
+    assert len(tries.wrong) == 250
     store.take_attempts("a", lambda _: Tally(None, tries.dump(), 0))
 
 
@@ -264,7 +268,7 @@ def test_a_pool_may_raise_an_alarm_without_a_delay():
     "make",
     [
         lambda: GuessLimit(0, MINUTE),
-        lambda: GuessLimit(301, MINUTE),
+        lambda: GuessLimit(251, MINUTE),
         lambda: GuessLimit(5, timedelta()),
         lambda: GuessLimit(5, 900),  # type: ignore[arg-type]
         lambda: GuessPool(0, MINUTE),
@@ -303,6 +307,10 @@ def ask(shop: Shop, pin: str | None = None, *, ani: str | None = CALLER, **given
 
 def guess(shop: Shop, times: int, **given: Any) -> Counter[str]:
     return Counter(ask(shop, WRONG, **given) for _ in range(times))
+
+
+def wrong_pins(count: int) -> list[str]:
+    return [f"{number:012d}" for number in range(100, 100 + count)]
 
 
 def test_the_fifth_wrong_pin_locks_the_number_for_a_day(shop: Shop):
@@ -419,7 +427,7 @@ def test_what_can_be_no_pin_is_no_guess(shop: Shop, nothing: str):
 
 @pytest.mark.parametrize("ani", [CALLER, None])
 def test_three_wrong_pins_are_the_most_in_one_call(shop: Shop, ani: str | None):
-    first = [ask(shop, WRONG, ani=ani, call_id="c1") for _ in range(4)]
+    first = [ask(shop, pin, ani=ani, call_id="c1") for pin in wrong_pins(4)]
     assert first == ["unknown_credential"] * 3 + ["locked_out"]
     assert ask(shop, ani=ani, call_id="c1") == "locked_out"
     one_stage = shop.bill.authorize(pin=shop.pin(), ani=ani, to=UK, call_id="c1")
@@ -428,13 +436,22 @@ def test_three_wrong_pins_are_the_most_in_one_call(shop: Shop, ani: str | None):
     assert shop.bill.authorize(pin=shop.pin(), ani=ani, to=UK, call_id="c2").granted
 
 
+@pytest.mark.parametrize("ani", [CALLER, None])
+def test_the_same_pin_in_the_same_call_is_the_same_attempt(shop: Shop, ani: str | None):
+    """A host that asks again, or a caller who keys it again, has not guessed again."""
+    assert {ask(shop, WRONG, ani=ani, call_id="c1") for _ in range(20)} == {"unknown_credential"}
+    assert ask(shop, ani=ani, call_id="c1") == "admitted"
+    later = [ask(shop, pin, ani=ani, call_id="c1") for pin in wrong_pins(3)]
+    assert later == ["unknown_credential"] * 2 + ["locked_out"]
+
+
 def test_a_long_call_is_limited_to_its_end(tmp_path: Path):
     """Whatever the limits per number, and whether a sweep came by."""
     with open_shop("memory", tmp_path) as shop:
         bill = shop.second(throttle=Throttle(limits=(GuessLimit(2, timedelta(seconds=1)),)))
         answers = []
-        for _ in range(5):
-            answers.append(bill.authenticate(pin=WRONG, ani=CALLER, call_id="c1"))
+        for pin in wrong_pins(5):
+            answers.append(bill.authenticate(pin=pin, ani=CALLER, call_id="c1"))
             shop.clock.tick(hours=2)
             bill.sweep()
         assert [answer.reason.value for answer in answers if isinstance(answer, Denied)] == [
@@ -556,12 +573,21 @@ def test_a_host_that_repeats_itself_locks_nobody(shop: Shop):
 def test_an_attempt_stays_counted_when_the_store_fails_in_its_course(
     watched: tuple[Shop, Watching],
 ):
+    """Asked again in the same call, it is that attempt again."""
     shop, store = watched
     pin = shop.pin()
     store.fails = {"resolve"}
     for _ in range(5):
         with pytest.raises(StorageUnavailable):
-            ask(shop, pin)
+            ask(shop, pin, call_id="c1")
+    store.fails = set()
+    assert kept(shop) == 1
+    assert ask(shop, pin, call_id="c1") == "admitted"
+    assert kept(shop) == 0
+    store.fails = {"resolve"}
+    for number in range(5):
+        with pytest.raises(StorageUnavailable):
+            ask(shop, pin, call_id=f"d{number}")
     store.fails = set()
     assert ask(shop, pin) == "locked_out"
 

@@ -167,7 +167,7 @@ class Engine:
         """
         now = self._now(at)
         credentials, number = self._credentials(pin), caller_number(ani)
-        source = Source(number, call_id, access, trunk)
+        source = Source(number, call_id, access, trunk, credentials[0][1] if credentials else b"")
         if not credentials:  # no PIN is like that: nothing is looked up, nobody has guessed
             return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
         return self._gate.guarded(source, now, lambda: self._admit(credentials, number, now))
@@ -245,7 +245,7 @@ class Engine:
         )
         if caller is not None:
             return self._grant(caller.card_id, request, now)
-        source = Source(number, call_id, access, trunk)
+        source = Source(number, call_id, access, trunk, credentials[0][1] if credentials else b"")
         if not credentials:  # as above
             return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
         return self._gate.guarded(

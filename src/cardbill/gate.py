@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from cardbill.answers import Denied
 from cardbill.calls import check_call_id
@@ -56,6 +56,7 @@ class Source:
         call_id: The host's id of the call, where told.
         access: The number that was called, where told.
         trunk: The trunk it came over, where told.
+        pin: The PIN's token.
 
     Raises:
         InvalidInput: One that the host names itself cannot be used.
@@ -65,6 +66,7 @@ class Source:
     call_id: str | None
     access: str | None
     trunk: str | None
+    pin: bytes = field(repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.call_id is not None:
@@ -163,13 +165,13 @@ class Gate:
         assert self._throttle is not None  # noqa: S101  # asked for only then
         call = source.call_id
         if number is not None:
-            tag = 0 if call is None else _tag(call)
-            subject = self._keyring.subject(f"caller|{number}")
-            return _Attempt(self._storage, subject, self._throttle, at, tag)
-        if call is not None:
-            subject = self._keyring.subject(f"call|{call}")
-            return _Attempt(self._storage, subject, self._throttle.of_a_call, at, 0)
-        return None
+            subject, throttle = f"caller|{number}", self._throttle
+        elif call is not None:
+            subject, throttle = f"call|{call}", self._throttle.of_a_call
+        else:
+            return None
+        tags = (0, 0) if call is None else (_tag(call.encode()), _tag(call.encode(), source.pin))
+        return _Attempt(self._storage, self._keyring.subject(subject), throttle, at, *tags)
 
     def _slowed(self, denied: Denied, pools: dict[str, str], at: int, *, count: bool) -> Denied:
         """Return the denial with what these pools ask for: a delay, alarms."""
@@ -195,13 +197,14 @@ class _Attempt:
     subject: str
     throttle: Throttle
     at: int
-    tag: int
+    call: int
+    attempt: int
 
     def take(self) -> bool:
         """Count it; False: it may not be made."""
 
         def decide(state: bytes | None) -> Tally[bool]:
-            tries = Tries.load(state).take(self.throttle, self.at, self.tag)
+            tries = Tries.load(state).take(self.throttle, self.at, self.call, self.attempt)
             if tries is None:
                 return self._tally(outcome=False, tries=Tries.load(state))
             return self._tally(outcome=True, tries=tries)
@@ -212,7 +215,7 @@ class _Attempt:
         """Take it off the count again."""
 
         def decide(state: bytes | None) -> Tally[bool]:
-            left = Tries.load(state).give_back(self.throttle, self.at, self.tag)
+            left = Tries.load(state).give_back(self.throttle, self.at, self.attempt)
             return self._tally(outcome=True, tries=left)
 
         # What was asked for is done: it must not be lost because of this. It stays counted.
@@ -245,6 +248,6 @@ def _pools(source: Source, number: str | None) -> dict[str, str]:
     return pools
 
 
-def _tag(call_id: str) -> int:
-    """Return 1 to 2^32 - 1 for a call id: enough to tell the calls of one number apart."""
-    return int.from_bytes(hashlib.sha256(call_id.encode()).digest()[:4]) or 1
+def _tag(*parts: bytes) -> int:
+    """Return 1 to 2^32 - 1: enough to tell the calls and attempts of one number apart."""
+    return int.from_bytes(hashlib.sha256(b"|".join(parts)).digest()[:4]) or 1

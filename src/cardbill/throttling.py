@@ -24,7 +24,7 @@ from cardbill.instants import MICROSECOND
 from cardbill.names import check_count, check_kind
 
 _LONGEST = timedelta(days=3_660)
-_MOST = 300  # so many are remembered, and must fit into a tally
+_MOST = 250  # so many are remembered, and must fit into a tally
 
 WITHHELD = frozenset({"266696687", "7378742833", "86282452253", "7748283", "8656696"})
 """What some networks send in place of a number: ANONYMOUS, RESTRICTED, UNAVAILABLE,
@@ -41,7 +41,7 @@ class GuessLimit:
     """The wrong PINs that lock a caller's number.
 
     Attributes:
-        wrong: So many of them lock it: 1 to 300.
+        wrong: So many of them lock it: 1 to 250.
         within: So close together; an instant that lies the whole span back is outside.
     """
 
@@ -145,32 +145,41 @@ class Throttle:
 
 # -- a caller's number --------------------------------------------------------------------
 
+Try = tuple[int, int, int]
+"""An instant and two digests, see :class:`Tries`."""
+
 
 @frozen
 class Tries:
     """What a caller's number, or a call without one, has used up of its limits.
 
     Attributes:
-        wrong: (instant, call) of attempts that were not right, or are not known to be, by
-            rising instant; the call is a digest of its id, 0: not told.
+        wrong: (instant, call, attempt) of those that were not right, or are not known to
+            be, by rising instant; digests of the call's id, and of it with the PIN's
+            token; 0: no call was told.
         locks: (from, until) of the last two times it was locked, the older one first.
     """
 
-    wrong: tuple[tuple[int, int], ...] = ()
+    wrong: tuple[Try, ...] = ()
     locks: tuple[tuple[int, int], ...] = ()
 
-    def take(self, throttle: Throttle, at: int, call: int = 0) -> Tries | None:
+    def take(self, throttle: Throttle, at: int, call: int = 0, attempt: int = 0) -> Tries | None:
         """Count one attempt, before its PIN is looked up.
+
+        The same PIN in the same call is the same attempt, not another guess: a host may
+        ask again, also while it still waits for the first answer.
 
         Returns:
             What to remember now; ``None``: the attempt is refused, and is not counted.
         """
         if any(at < until for _, until in self.locks):
             return None
-        if call and sum(told == call for _, told in self.wrong) >= throttle.per_call:
+        if attempt and any(known == attempt for _, _, known in self.wrong):
+            return self
+        if call and sum(told == call for _, told, _ in self.wrong) >= throttle.per_call:
             return None
         wrong = list(self.wrong)
-        insort(wrong, (at, call))
+        insort(wrong, (at, call, attempt))
         # Dropped by number, not by age: a clock that once ran ahead must not wipe the slate.
         most = max(throttle.per_call, *(limit.wrong for limit in throttle.limits))
         counted = evolve(self, wrong=tuple(wrong[-most:]))
@@ -183,16 +192,17 @@ class Tries:
         lasting = at, max(until, at + _micros(lock))
         return evolve(counted, locks=(*self.locks[-1:], lasting))
 
-    def give_back(self, throttle: Throttle, at: int, call: int = 0) -> Tries:
+    def give_back(self, throttle: Throttle, at: int, attempt: int = 0) -> Tries:
         """Take an attempt off the count: its PIN was right.
 
         Only that one: whoever knows one PIN may not guess the more for it. A lock that
         would not have begun without it is lifted.
         """
-        if (at, call) not in self.wrong:
+        own = (each for each in self.wrong if each[2] == attempt and (attempt or each[0] == at))
+        if (mine := next(own, None)) is None:
             return self
         wrong = list(self.wrong)
-        wrong.remove((at, call))
+        wrong.remove(mine)
         left = evolve(self, wrong=tuple(wrong))
         if self.locks and _full_until(left.wrong, throttle, self.locks[-1][0]) is None:
             return evolve(left, locks=self.locks[:-1])
@@ -200,13 +210,13 @@ class Tries:
 
     def keep_until(self, throttle: Throttle) -> int:
         """Return when nothing of this matters any more; 0: nothing does now."""
-        ends = [at + _memory(throttle) for at, _ in self.wrong[-1:]]
+        ends = [each[0] + _memory(throttle) for each in self.wrong[-1:]]
         for began, until in self.locks:
             ends += [until, began + _micros(throttle.again_within)]
         return max(ends, default=0)
 
     def dump(self) -> bytes:
-        """Return this as bytes: 2, 16 for each lock, 12 for each attempt."""
+        """Return this as bytes: 2, 16 for each lock and each attempt."""
         parts = [bytes([_FORMAT, len(self.locks)])]
         parts += [_LOCK.pack(*each) for each in self.locks]
         parts += [_TRY.pack(*each) for each in self.wrong]
@@ -232,7 +242,7 @@ class Tries:
         return cls(wrong, locks)
 
 
-def _full_until(wrong: tuple[tuple[int, int], ...], throttle: Throttle, at: int) -> int | None:
+def _full_until(wrong: tuple[Try, ...], throttle: Throttle, at: int) -> int | None:
     """Return when every limit that is reached has room again; ``None``: none is."""
     ends = [
         wrong[-limit.wrong][0] + _micros(limit.within)
@@ -285,7 +295,7 @@ def empty_at(state: bytes | None) -> int:
 _FORMAT = 1
 _DAY = 86_400_000_000
 _LOCK = struct.Struct(">qq")
-_TRY = struct.Struct(">qI")
+_TRY = struct.Struct(">qII")
 _POOL = struct.Struct(">Bq")
 
 

@@ -582,6 +582,7 @@ def test_an_attempt_stays_counted_when_the_store_fails_in_its_course(
             ask(shop, pin, call_id="c1")
     store.fails = set()
     assert kept(shop) == 1
+    shop.clock.tick(seconds=5)
     assert ask(shop, pin, call_id="c1") == "admitted"
     assert kept(shop) == 0
     store.fails = {"resolve"}

@@ -15,6 +15,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def main() -> None:
     print(f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}; medians of {ROUNDS}")
     with tempfile.TemporaryDirectory() as folder:
         calls(Path(folder))
+        attempts(Path(folder))
         pins(Path(folder))
     lookups()
     imports()
@@ -104,6 +106,28 @@ def caller(bill: Engine, pin: str) -> Callable[[], None]:
             bill.settle(grant.handle, talk_ms=61_000)
 
     return work
+
+
+def attempts(folder: Path) -> None:
+    """Authentication with the right PIN, its attempt counted; the floor counts none."""
+    for synchronous in ("normal", "full"):
+        path = folder / f"attempts-{synchronous}.db"
+        with open_bill(f"sqlite:///{path}?synchronous={synchronous}", quantity=100) as bill:
+            bill.batches.generate_pins("B")
+            pin = bill.batches.reveal("B/1", actor="bench", reason="bench")
+            unlimited = Engine(bill.storage, bill._keyring, throttle=None)  # noqa: SLF001
+
+            def run(engine: Engine, pin: str = pin) -> None:
+                for _ in range(CALLS):
+                    assert engine.authenticate(pin=pin, ani="+13055551234").authenticated
+
+            compare(
+                f"authenticate, {synchronous}",
+                "PIN",
+                partial(run, bill),
+                partial(run, unlimited),
+                CALLS,
+            )
 
 
 class Floor:

@@ -11,7 +11,7 @@ import pytest
 
 from cardbill.errors import DuplicateCredential, StorageUnavailable, VersionConflict
 from cardbill.storage.checks import check_step
-from cardbill.storage.contract import LARGEST_STATE, Head, View
+from cardbill.storage.contract import LARGEST_STATE, LARGEST_TALLY, Head, Tally, View
 from cardbill.storage.memory import MemoryStorage
 from cardbill.testing.conformance import StorageContract
 
@@ -466,6 +466,110 @@ class JobsByDictionary(TakenApart):
     def jobs(self, *, after="", limit=500):
         rows = sorted(self._jobs.items(), key=lambda row: row[0].lower())
         return [row for row in rows if row[0] > after][:limit]
+
+
+# -- attempts -----------------------------------------------------------------------------
+
+
+@caught_by("test_no_attempt_is_lost")
+class CountsOutsideTheLock(TakenApart):
+    def take_attempts(self, subject, decide):
+        kept = self._attempts.get(subject)
+        tally = decide(kept and kept[0])
+        return super().take_attempts(subject, lambda _: tally)
+
+
+@caught_by("test_attempts_are_kept_by_subject")
+class FoldsSubjects(TakenApart):
+    def take_attempts(self, subject, decide):
+        return super().take_attempts(subject.lower(), decide)
+
+
+@caught_by("test_attempts_are_kept_by_subject", "test_a_subject_is_forgotten")
+class TakesEmptyForNothing(TakenApart):
+    def take_attempts(self, subject, decide):
+        return super().take_attempts(subject, lambda state: decide(state or None))
+
+
+@caught_by("test_a_subject_is_forgotten")
+class KeepsWhatIsToBeForgotten(TakenApart):
+    def take_attempts(self, subject, decide):
+        def kept(state):
+            tally = decide(state)
+            return tally if tally.state is not None else tally._replace(state=state)
+
+        return super().take_attempts(subject, kept)
+
+
+@caught_by("test_a_subject_is_forgotten")
+class ForgetsEverybody(TakenApart):
+    def take_attempts(self, subject, decide):
+        outcome = super().take_attempts(subject, decide)
+        if subject not in self._attempts:
+            self._attempts.clear()
+        return outcome
+
+
+@caught_by("test_an_error_in_a_tally_goes_to_the_caller")
+class KeepsAttemptsThatFailed(TakenApart):
+    def take_attempts(self, subject, decide):
+        with self._open():
+            self._attempts.setdefault(subject, (b"", 0))
+            return super().take_attempts(subject, decide)
+
+
+@caught_by("test_a_tally_of_4_kib_is_accepted_and_no_more")
+class CutsLongTallies(TakenApart):
+    def take_attempts(self, subject, decide):
+        def cut(state):
+            tally = decide(state)
+            return tally._replace(state=tally.state and tally.state[:LARGEST_TALLY])
+
+        return super().take_attempts(subject, cut)
+
+
+@caught_by("test_attempts_past_their_time_are_dropped")
+class DropsTooEarly(TakenApart):
+    def forget_attempts(self, at, *, limit=500):
+        return super().forget_attempts(at + 1, limit=limit)
+
+
+@caught_by("test_attempts_past_their_time_are_dropped")
+class DropsTooLate(TakenApart):
+    def forget_attempts(self, at, *, limit=500):
+        return super().forget_attempts(at - 1, limit=limit)
+
+
+@caught_by("test_attempts_past_their_time_are_dropped")
+class DropsAllAtOnce(TakenApart):
+    def forget_attempts(self, at, *, limit=500):
+        return super().forget_attempts(at, limit=10_000)
+
+
+@caught_by("test_attempts_past_their_time_are_dropped")
+class KeepsTheFirstDeadline(TakenApart):
+    def take_attempts(self, subject, decide):
+        kept = self._attempts.get(subject)
+
+        def first(state):
+            tally = decide(state)
+            return tally if kept is None else Tally(tally.outcome, tally.state, kept[1])
+
+        return super().take_attempts(subject, first)
+
+
+@caught_by("test_attempts_past_their_time_are_dropped")
+class IgnoresADeadlineAlone(TakenApart):
+    def take_attempts(self, subject, decide):
+        kept = self._attempts.get(subject)
+
+        def changed(state):
+            tally = decide(state)
+            if kept is None or tally.state != state:
+                return tally
+            return tally._replace(keep_until=kept[1])
+
+        return super().take_attempts(subject, changed)
 
 
 @caught_by("test_a_closed_store_says_so")

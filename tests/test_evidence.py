@@ -59,6 +59,10 @@ def other_values(value: Any) -> list[Any]:
     raise AssertionError(type(value))
 
 
+APART = {"attempt"}
+"""Counts of wrong PINs: rows that come and go by themselves, apart from the books."""
+
+
 def changes(connection: sqlite3.Connection, table: str) -> Iterator[Change]:
     """Every change of one value or one row, in turn."""
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
@@ -107,7 +111,7 @@ def test_every_change_of_every_row_of_every_table_is_seen(
     ):
         connection.execute("PRAGMA synchronous = OFF")
         assert audit(storage, shop.keyring, head=head).clean
-        names = tables(connection)
+        names = [name for name in tables(connection) if name not in APART]
         assert {"card", "entry", "record", "job", "audit"} < set(names)
         for table in names:
             before = connection.execute(f"SELECT * FROM {table}").fetchall()

@@ -327,7 +327,8 @@ def test_calls_go_on_while_the_catalogue_changes(kind: str, tmp_path: Path):
                 return set()
             prices = set()
             for turn in range(15):
-                call = shop.bill.authorize(pin=pins[number], to=UK, call_id=f"c{turn}")
+                call_id = f"c{number}-{turn}"
+                call = shop.bill.authorize(pin=pins[number], to=UK, call_id=call_id)
                 assert isinstance(call, Grant)
                 prices.add(shop.bill.settle(call.handle, talk_ms=60_000).price_units)
             return prices

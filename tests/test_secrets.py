@@ -34,6 +34,8 @@ PINS = ["902817364551", "40917263", "13579086420975318642"]
 WRONG = "771288339944"
 SECRETS = [*PINS, WRONG]
 CALLER = "+13055550199"
+ANI = "+13055551234"
+ACCESS = "18005550009"
 
 
 @define
@@ -108,6 +110,7 @@ def every_flow(shop: Shop, watch: Watch) -> None:
     for wrong in odd:
         watch.ask("wrong", partial(bill.authenticate, pin=wrong))
         watch.ask("wrong", partial(bill.authorize, pin=wrong, to=UK, call_id="w"))
+    throttled(bill, watch)
     caller = bill.authenticate(pin=PINS[0])
     watch.ask("both", partial(bill.authorize, caller, pin=PINS[0], to=UK, call_id="w"))
     for batch, pin in zip("BCD", PINS, strict=True):
@@ -123,6 +126,23 @@ def every_flow(shop: Shop, watch: Watch) -> None:
     watch.hear("engine", bill)
     watch.hear("keyring", shop.keyring)
     watch.hear("storage", bill.storage)
+
+
+def throttled(bill: Engine, watch: Watch) -> None:
+    """Guess until the number is locked, at places whose names hold what was dialled."""
+    bill.access_numbers.publish(AccessNumber(number=ACCESS))
+    for pin in (WRONG, *PINS, WRONG, WRONG, *PINS):
+        place: dict[str, Any] = {"ani": ANI, "call_id": "w2", "access": ACCESS, "trunk": "T"}
+        watch.ask("guess", partial(bill.authenticate, pin=pin, **place))
+        for wrong in (pin, ""):
+            for name in ("access", "trunk"):
+                given: dict[str, Any] = {name: f"{wrong}*" * 20}
+                watch.ask("odd place", partial(bill.authenticate, pin=pin, **given))
+    for _ in range(5):
+        watch.ask("guess", partial(bill.authenticate, pin=WRONG, ani=ANI))
+    locked = watch.ask("locked", partial(bill.authenticate, pin=PINS[0], ani=ANI))
+    assert locked.reason.value == "locked_out"
+    watch.hear("throttle", bill._gate)
 
 
 def serve(bill: Engine, watch: Watch, card: str, pin: str) -> None:
@@ -170,7 +190,8 @@ def call_in(bill: Engine, watch: Watch, card: str, pin: str) -> None:
     granted = 0
     for access in ("18005550001", "18005550002", "18005550003", pin, f"+{pin}", None):
         for turn, dialled in enumerate(strings):
-            told = {"dialled": dialled, "access": access, "ani": CALLER}
+            ani = f"+1786{len(watch.said):07d}"  # each guesses once: nobody is locked out
+            told = {"dialled": dialled, "access": access, "ani": ani}
             call_id = f"{str(access)[-2:]}-{turn}"
             answer = watch.ask("dialled", partial(bill.authorize, call_id=call_id, **told))
             if getattr(answer, "granted", False):

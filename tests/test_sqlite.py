@@ -23,7 +23,7 @@ from cardbill.errors import (
     StorageError,
     StorageUnavailable,
 )
-from cardbill.storage.contract import AuditRow, CredentialRow, Step, SuspenseRow
+from cardbill.storage.contract import AuditRow, CredentialRow, Step, SuspenseRow, Tally
 from cardbill.storage.sqlite import SQLiteStorage
 from cardbill.storage.sqlite_connections import Connections
 from cardbill.storage.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION
@@ -379,6 +379,9 @@ def test_the_disk_may_fail_at_every_statement(path, watched):
             lambda: store.publish("plan", "basic", b"", expected=0),
             lambda: store.suspend(SuspenseRow("key", 1, "", "", b"")),
             lambda: store.append_audit(AuditRow(1, "", "", "", b""), after=0),
+            lambda: store.take_attempts("a", count),
+            lambda: store.transact(CARD, change(balance=7)),
+            lambda: store.forget_attempts(9),
         ):
             before = everything(store)
             failing, statements = 1, list[str]()
@@ -406,7 +409,9 @@ def attempt(
 
 def everything(store: SQLiteStorage):
     logs = store.catalogue(), store.suspended(), store.audit_log()
-    return kept(store), store.find_cards(BATCH), logs
+    with store._connections.lend() as connection:
+        attempts = connection.execute("SELECT * FROM attempt").fetchall()
+    return kept(store), store.find_cards(BATCH), logs, attempts
 
 
 def test_a_commit_whose_answer_is_lost_may_have_been_done(path, watched):
@@ -590,30 +595,84 @@ def deposit_often(path: str, times: str) -> None:
     with closing(SQLiteStorage(path)) as store:
         for _ in range(int(times)):
             store.transact(CARD, deposit)
+            store.take_attempts("a", count)
+
+
+def count(state: bytes | None) -> Tally[int]:
+    """Count one attempt; answer with how many there were."""
+    counted = int(state or b"0") + 1
+    return Tally(counted, b"%d" % counted, 9)
 
 
 def test_processes_lose_no_step(store, path):
     others = [program(deposit_often, path, 50) for _ in range(4)]
     for _ in range(50):
         store.transact(CARD, deposit)
+        store.take_attempts("a", count)
     for other in others:
         other.communicate()
         assert other.returncode == 0
+    assert store.take_attempts("a", count) == 251
     card, entries, records = kept(store)
     assert (card.version, card.balance, records[0].seconds) == (251, 1_250, 251)
     assert [row.balance_after for row in entries] == list(range(1_001, 1_251))
     assert pragma(store, "integrity_check") == "ok"
 
 
+# -- attempts -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("synchronous", "usual"), [("FULL", 2), ("NORMAL", 1)])
+def test_only_attempts_do_not_wait_for_the_disk(path, watched, synchronous, usual):
+    """Every commit of anything else does, on the same connection and after what failed."""
+    levels: list[int] = []
+
+    def look(sql):
+        if sql == "COMMIT":
+            (connection,) = connections
+            watched.before = None
+            levels.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+            watched.before = look
+
+    with closing(SQLiteStorage(path, synchronous=synchronous)) as store:
+        add(store, new_card())
+        with store._connections.lend() as connection:
+            connections = [connection]  # the one there is
+        watched.before = look
+        store.take_attempts("a", count)
+        store.transact(CARD, deposit)
+        store.take_attempts("a", count)
+        with pytest.raises(ValueError, match="mine"):
+            store.take_attempts("a", partial(throw, ValueError("mine")))
+        assert store.append_audit(AuditRow(1, "", "", "", b""), after=0)
+        assert store.forget_attempts(9) == 1
+        store.suspend(SuspenseRow("key", 1, "", "", b""))
+        watched.before = None
+        assert store._connections._idle == connections
+    assert levels == [1, usual, 1, usual, 1, usual]
+    assert store._connections._relaxed == set()
+
+
+def test_attempts_that_are_as_they_were_are_not_written(store, path):
+    """Whoever is locked and goes on guessing writes nothing."""
+    store.take_attempts("a", count)
+    before = path.with_name("cards.db-wal").read_bytes()
+    for _ in range(10):
+        store.take_attempts("a", lambda state: Tally(None, state, 9))
+        store.take_attempts("b", lambda _: Tally(None, None))
+    assert path.with_name("cards.db-wal").read_bytes() == before
+
+
 # -- kill -9 ------------------------------------------------------------------------------
 
 
 def write_until_killed(path: str, serial: str, said: int) -> None:
-    """Deposit to one card, add three more and publish, again and again; say what is done."""
+    """Deposit to one card, count, add three more and publish, again and again; say what is done."""
     store = SQLiteStorage(path)
     for _ in range(1_000_000):
         version = store.transact(f"{BATCH}/{serial}", deposit) - 999
         os.write(said, f"version {serial} {version}\n".encode())
+        os.write(said, f"attempts {serial} {store.take_attempts(serial, count)}\n".encode())
         job = f"{serial}-{version}"
         store.add_cards(job, [new_card(each, job) for each in (1, 2, 3)])
         os.write(said, f"job {job} 3\n".encode())
@@ -682,13 +741,19 @@ def check_what_was_said(path: Path, said: str) -> None:
         assert revision == len(heads)
         assert store.count_cards() % 3 == 1  # four, and three in each job
         plans = {head.name for head in heads}
+        attempts: dict[str, int] = {}
         for what, name, number in map(str.split, said.splitlines()):
             if what == "version":
                 assert cards[int(name)].version >= int(number)
+            elif what == "attempts":
+                attempts[name] = max(attempts.get(name, 0), int(number))
             elif what == "job":
                 assert store.count_cards(batch=name) == 3
             else:
                 assert name in plans
+        for subject, counted in attempts.items():
+            found = store.take_attempts(subject, lambda state: Tally(int(state or b"0"), state, 9))
+            assert found >= counted
 
 
 # -- fork ---------------------------------------------------------------------------------

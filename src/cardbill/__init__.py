@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cardbill.reports import DestinationMargin, Utilisation
     from cardbill.routing import Carrier, Route
     from cardbill.status import Status
+    from cardbill.throttling import GuessLimit, GuessPool, Throttle
 
 # Where each public name lives; a module is imported when a name of it is first used.
 _HOMES = {
@@ -68,6 +69,7 @@ _HOMES = {
     "reports": ("DestinationMargin", "Utilisation"),
     "routing": ("Carrier", "Route"),
     "status": ("Status",),
+    "throttling": ("GuessLimit", "GuessPool", "Throttle"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -98,6 +100,8 @@ __all__ = [
     "FirstUse",
     "Generated",
     "Grant",
+    "GuessLimit",
+    "GuessPool",
     "IssuedPin",
     "Keyring",
     "LimitedBy",
@@ -116,6 +120,7 @@ __all__ = [
     "Status",
     "Step",
     "Swept",
+    "Throttle",
     "Unauthorised",
     "Unreported",
     "Utilisation",

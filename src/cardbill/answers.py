@@ -28,12 +28,18 @@ class Denied:
         reason: The stable code, with the prompt and each network's own code.
         detail: More for the log, without secrets; empty: nothing more to say.
         card_id: Whose card, for the log; ``None``: unknown.
+        delay_seconds: Wait so long before the caller hears of it: too many PINs are being
+            guessed. cardbill itself never waits.
+        alarms: Where that is: ``access``, ``trunk``, ``anonymous``, ``platform``; empty:
+            nowhere. For the operator, not for the caller.
         granted, authenticated: Always False.
     """
 
     reason: Denial
     detail: str = ""
     card_id: str | None = None
+    delay_seconds: int = 0
+    alarms: tuple[str, ...] = ()
     granted: ClassVar[Literal[False]] = False
     authenticated: ClassVar[Literal[False]] = False
 

@@ -38,6 +38,7 @@ PIN, ANI, NUMBER_PIN = "pin", "ani", "number+pin"
 KEY_BYTES = 32
 ENVIRONMENT = "CARDBILL_KEYS"
 _NONCE_BYTES = 12
+_SUBJECT = b"cardbill/subject/1|"
 _CHECK = b"cardbill/keyring/check/1"
 
 
@@ -284,6 +285,15 @@ class Keyring:
         except InvalidTag as error:
             raise WrongKey(f"the sealed PIN of card {card_id!r} does not open") from error
         return plain.decode()
+
+    def subject(self, text: str) -> str:
+        """Return a keyed token of whose attempts are counted: 32 hexadecimal digits.
+
+        It is made with the oldest key, so that a new one unlocks nobody.
+        """
+        return hmac.digest(self.lookup[min(self.lookup)], _SUBJECT + text.encode(), "sha256").hex()[
+            :32
+        ]
 
     def checks(self) -> dict[str, bytes]:
         """Return a value by key name that tells a wrong key without revealing it."""

@@ -26,7 +26,7 @@ def open(  # noqa: A001  # read as cardbill.open, like zipfile's and shelve's
             an address ``%`` and ``?`` are written ``%25`` and ``%3F``; a ``Path`` is
             taken as it is, for a SQLite file.
         keyring: The keys of its PINs.
-        options: As for :class:`Engine`: clock, below, dial_plan.
+        options: As for :class:`Engine`: clock, below, dial_plan, throttle.
 
     Raises:
         InvalidInput: There is no such kind of store.

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from cardbill.errors import CardTooLarge, ConstraintViolated
-from cardbill.storage.contract import LARGEST_STATE, CardRow, Step
+from cardbill.storage.contract import LARGEST_STATE, LARGEST_TALLY, CardRow, Step
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -53,6 +53,16 @@ def check_card(card: CardRow) -> None:
             f"card {card.id}: holds of {card.held} with a balance of {card.balance}"
         )
     _check_integers(card.id, card)
+
+
+def check_tally(state: bytes) -> None:
+    """Check the state of a subject's attempts.
+
+    Raises:
+        ConstraintViolated: It is above 4 KiB.
+    """
+    if len(state) > LARGEST_TALLY:
+        raise ConstraintViolated(f"attempts: their state would have {len(state):,} bytes")
 
 
 def _check_integers(card: str, row: tuple[object, ...]) -> None:

@@ -20,6 +20,9 @@ CONTRACT_VERSION = 1
 LARGEST_STATE = 64 * 1024
 """Bytes of a card's state that a store must accept; more is refused by ``CardTooLarge``."""
 
+LARGEST_TALLY = 4 * 1024
+"""Bytes of a tally's state that a store must accept; more is refused."""
+
 T = TypeVar("T")
 
 
@@ -201,6 +204,20 @@ class Counts(NamedTuple):
     credentials: int
     entries: int
     records: int
+
+
+class Tally(NamedTuple, Generic[T]):
+    """What was decided about a subject's attempts.
+
+    Attributes:
+        outcome: Handed back to the caller of ``take_attempts``.
+        state: Opaque, at most 4 KiB; ``None``: forget the subject.
+        keep_until: The instant from which on the state means nothing and may be dropped.
+    """
+
+    outcome: T
+    state: bytes | None
+    keep_until: int = 0
 
 
 class Storage(Protocol):
@@ -402,6 +419,36 @@ class Storage(Protocol):
 
     def audit_log(self, *, after: int = 0, limit: int = 500) -> list[tuple[int, AuditRow]]:
         """Return (position, row) of the audit log, beginning above position `after`."""
+
+    def take_attempts(self, subject: str, decide: Callable[[bytes | None], Tally[T]]) -> T:
+        """Change what is kept of a subject's attempts, by one atomic step.
+
+        Steps on a subject are linearizable, over all processes, and are kept when the
+        process dies. Alone of all methods this one need not be durable: a loss of power
+        may undo the last of them, so that it may cost no wait for the disk. `decide` has
+        no effects and may run several times; when it raises, nothing is changed and the
+        error goes to the caller. Where state and deadline are as they were, a store may
+        write nothing.
+
+        Args:
+            subject: Whose attempts: opaque text. Callers' numbers come as keyed tokens,
+                never as they are.
+            decide: Given the state, ``None`` if none is kept, returns the tally. It must
+                not matter to it whether a state past its deadline is still there.
+
+        Raises:
+            ConstraintViolated: The new state is above 4 KiB; nothing is changed.
+            StorageUnavailable: With ``outcome_unknown=True`` the step may have been done;
+                running it again would count the attempt twice.
+        """
+
+    def forget_attempts(self, at: int, *, limit: int = 500) -> int:
+        """Drop states whose ``keep_until`` is at or before `at`; return how many.
+
+        Args:
+            at: The instant.
+            limit: The most to drop.
+        """
 
     def close(self) -> None:
         """Give back everything; may be called again. Later calls raise StorageClosed."""

@@ -20,7 +20,7 @@ from cardbill.errors import (
     UnknownName,
     VersionConflict,
 )
-from cardbill.storage.checks import check_card, check_step
+from cardbill.storage.checks import check_card, check_step, check_tally
 from cardbill.storage.contract import (
     AuditRow,
     CardRow,
@@ -32,6 +32,7 @@ from cardbill.storage.contract import (
     RecordRow,
     Step,
     SuspenseRow,
+    Tally,
     View,
 )
 
@@ -54,6 +55,7 @@ class MemoryStorage:
         self._contents: dict[tuple[str, str], list[bytes]] = {}
         self._suspense: dict[str, SuspenseRow] = {}
         self._audit: list[AuditRow] = []
+        self._attempts: dict[str, tuple[bytes, int]] = {}
         self._revision = 0
 
     def transact(
@@ -271,6 +273,25 @@ class MemoryStorage:
     def audit_log(self, *, after: int = 0, limit: int = 500) -> list[tuple[int, AuditRow]]:
         with self._open():
             return list(enumerate(self._audit[after : after + limit], start=after + 1))
+
+    def take_attempts(self, subject: str, decide: Callable[[bytes | None], Tally[T]]) -> T:
+        with self._open():
+            kept = self._attempts.get(subject)
+            tally = decide(None if kept is None else kept[0])
+            if tally.state is None:
+                self._attempts.pop(subject, None)
+            else:
+                check_tally(tally.state)
+                self._attempts[subject] = tally.state, tally.keep_until
+            return tally.outcome
+
+    def forget_attempts(self, at: int, *, limit: int = 500) -> int:
+        with self._open():
+            over = (subject for subject, kept in self._attempts.items() if kept[1] <= at)
+            subjects = list(islice(over, limit))
+            for subject in subjects:
+                del self._attempts[subject]
+            return len(subjects)
 
     def close(self) -> None:
         with self._lock:

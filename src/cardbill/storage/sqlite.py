@@ -25,7 +25,7 @@ from cardbill.errors import (
     UnknownName,
     VersionConflict,
 )
-from cardbill.storage.checks import check_step
+from cardbill.storage.checks import check_step, check_tally
 from cardbill.storage.contract import (
     AuditRow,
     CardRow,
@@ -37,6 +37,7 @@ from cardbill.storage.contract import (
     RecordRow,
     Step,
     SuspenseRow,
+    Tally,
     View,
 )
 from cardbill.storage.sqlite_adding import Staging
@@ -72,6 +73,8 @@ _SWAP = (
 _ADD_ENTRY = f"INSERT INTO entry ({_columns(EntryRow)}) VALUES ({_marks(EntryRow)})"  # noqa: S608
 _PUT_RECORD = f"INSERT OR REPLACE INTO record ({_columns(RecordRow)}) VALUES ({_marks(RecordRow)})"  # noqa: S608
 _REBIND = "UPDATE credential SET card = ?, sealed = ? WHERE kind = ? AND token = ? AND card = ?"
+_ATTEMPTS = "SELECT state, keep_until FROM attempt WHERE subject = ?"
+_PUT_ATTEMPTS = "INSERT OR REPLACE INTO attempt (subject, state, keep_until) VALUES (?, ?, ?)"
 _ADD_CREDENTIAL = "INSERT INTO credential (kind, token, card, sealed) VALUES (?, ?, ?, ?)"
 
 
@@ -345,6 +348,28 @@ class SQLiteStorage:
         with self._connections.lend() as connection:
             found = connection.execute(query, (after, limit)).fetchall()
         return [(position, AuditRow(*row)) for position, *row in found]
+
+    # -- attempts -------------------------------------------------------------------------
+
+    def take_attempts(self, subject: str, decide: Callable[[bytes | None], Tally[T]]) -> T:
+        with self._connections.write(wait_for_disk=False) as connection:
+            kept = connection.execute(_ATTEMPTS, (subject,)).fetchone()
+            tally = call(decide, None if kept is None else kept[0])
+            if tally.state is None:
+                if kept is not None:
+                    connection.execute("DELETE FROM attempt WHERE subject = ?", (subject,))
+            elif (tally.state, tally.keep_until) != kept:
+                check_tally(tally.state)
+                connection.execute(_PUT_ATTEMPTS, (subject, tally.state, tally.keep_until))
+            return tally.outcome
+
+    def forget_attempts(self, at: int, *, limit: int = 500) -> int:
+        query = (
+            "DELETE FROM attempt WHERE subject IN "
+            "(SELECT subject FROM attempt WHERE keep_until <= ? LIMIT ?)"
+        )
+        with self._connections.write(wait_for_disk=False) as connection:
+            return connection.execute(query, (at, limit)).rowcount
 
     def close(self) -> None:
         self._connections.close()

@@ -27,6 +27,7 @@ from cardbill.errors import (
 
 T = TypeVar("T")
 
+_RELAXED = "NORMAL"
 _FORK_WAIT = 5  # seconds a fork waits for steps under way in other threads
 _OURS = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError)
 
@@ -73,6 +74,7 @@ class Connections:
         self._writing = threading.Lock()
         self._gate = threading.Condition()
         self._idle: list[sqlite3.Connection] = []
+        self._relaxed: set[sqlite3.Connection] = set()
         self._lent = 0
         self._forking = False
 
@@ -124,10 +126,17 @@ class Connections:
             self._give_back(connection, keep=keep)
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction."""
-        with self.lend() as connection, self.transaction(connection):
-            yield connection
+    def write(self, *, wait_for_disk: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction.
+
+        Args:
+            wait_for_disk: Otherwise the commit may be lost when power fails, until the next
+                one that waits; what others then commit is as safe as ever.
+        """
+        with self.lend() as connection:
+            self._set_waiting(connection, wait=wait_for_disk)
+            with self.transaction(connection):
+                yield connection
 
     @contextmanager
     def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
@@ -202,6 +211,16 @@ class Connections:
             raise
         return connection
 
+    def _set_waiting(self, connection: sqlite3.Connection, *, wait: bool) -> None:
+        """Have a connection's commits wait for the disk, if that was chosen, or not."""
+        if self._synchronous == _RELAXED or wait == (connection not in self._relaxed):
+            return
+        # One whose state is in doubt counts as relaxed, and is set again before it must wait.
+        self._relaxed.add(connection)
+        connection.execute(f"PRAGMA synchronous = {self._synchronous if wait else _RELAXED}")
+        if wait:
+            self._relaxed.discard(connection)
+
     def _give_back(self, connection: sqlite3.Connection | None, *, keep: bool) -> None:
         with self._gate:
             self._lent -= 1
@@ -211,12 +230,14 @@ class Connections:
                 if usable and keep:
                     self._idle.append(connection)
                 else:
+                    self._relaxed.discard(connection)
                     connection.close()
             self._gate.notify_all()
 
     def _close_idle(self) -> None:
         while self._idle:
-            self._idle.pop().close()
+            self._idle[-1].close()
+            self._relaxed.discard(self._idle.pop())
 
     # -- fork -----------------------------------------------------------------------------
 

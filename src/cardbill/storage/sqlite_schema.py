@@ -91,6 +91,13 @@ CREATE TABLE suspense (
     detail BLOB NOT NULL CHECK (typeof(detail) = 'blob')
 );
 
+CREATE TABLE attempt (
+    subject TEXT NOT NULL PRIMARY KEY,
+    state BLOB NOT NULL CHECK (length(state) <= 4096),
+    keep_until INTEGER NOT NULL CHECK (typeof(keep_until) = 'integer')
+) WITHOUT ROWID;
+CREATE INDEX attempt_over ON attempt (keep_until);
+
 CREATE TABLE audit (
     position INTEGER PRIMARY KEY CHECK (position > 0),
     at INTEGER NOT NULL,

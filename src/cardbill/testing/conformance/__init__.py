@@ -24,6 +24,7 @@ import pytest
 
 from cardbill.storage.contract import Storage
 from cardbill.testing.conformance.adding import Adding
+from cardbill.testing.conformance.attempts import Attempts
 from cardbill.testing.conformance.contents import Contents
 from cardbill.testing.conformance.finding import Finding
 from cardbill.testing.conformance.races import Races
@@ -33,7 +34,7 @@ from cardbill.testing.conformance.steps import Steps
 __all__ = ["StorageContract"]
 
 
-class StorageContract(Steps, Contents, Adding, Finding, Shelves, Races):
+class StorageContract(Steps, Contents, Adding, Finding, Shelves, Attempts, Races):
     """What every store must pass.
 
     Attributes:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from inspect import isgenerator
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +88,14 @@ class Hand:
             self.kill()
         finally:
             self.line.close()
+
+
+def speaking(hands: Sequence[Hand]) -> list[Hand]:
+    """Wait until some of them have something to say; return those."""
+    lines = wait([hand.line for hand in hands], PATIENCE)
+    if not lines:
+        raise TimeoutError(f"none of {len(hands)} processes said anything for {PATIENCE} s")
+    return [hand for hand in hands if hand.line in lines]
 
 
 class Crew:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from cardbill.cards import Card
-from cardbill.catalogue import PLAN, Snapshot
+from cardbill.catalogue import FLAGS, PLAN, Snapshot
 from cardbill.errors import MissingFields, TransitionRefused
 from cardbill.flags import BatchFlags, check_range
 from cardbill.inquiry import CardView, view_of
@@ -224,11 +224,15 @@ class Control:
         change: Callable[[BatchFlags], BatchFlags],
         **detail: object,
     ) -> BatchFlags:
-        before = self.flags(batch)
+        # What is published must follow the very version it was made from, or it would undo
+        # what another operator stopped meanwhile.
+        before, version = self._shelf.get(
+            lambda snapshot: (_flags(snapshot, batch), snapshot.version(FLAGS, batch))
+        )
         after = change(before)
         self._log(action, batch, actor, reason, **detail)
         if after != before:
-            self._shelf.publish(after, name=batch)
+            self._shelf.publish(after, name=batch, expected=version)
         return after
 
     def _instant(self, at: datetime | None) -> datetime:

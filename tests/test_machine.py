@@ -110,6 +110,7 @@ DECKS = {
     "kite": (Deck("JPY", YENS[:2]),),
 }
 ONE_OF_FEW = st.integers(0, 3)
+MEANWHILE = [*["sweep", "assign"] * 3, "other process", "other process", "reopen", "rotate keys"]
 STOPS = ["block", "freeze", "block batch", "void"]
 RESTARTS = ["unblock", "thaw", "unblock batch", "sell"]
 CARRIERS = ("acme", "bolt", "kite")  # each on the deck of its name
@@ -332,10 +333,10 @@ class Clock:
         return self.now
 
 
-def engine(storage: Storage, clock: Clock) -> Engine:
+def engine(storage: Storage, clock: Clock, keys: Keyring = KEYS) -> Engine:
     # Its callers key wrong PINs all the time; what comes of that has a test file of its own.
     below = random.Random(1).randrange
-    return Engine(storage, KEYS, clock=clock, below=below, throttle=None)
+    return Engine(storage, keys, clock=clock, below=below, throttle=None)
 
 
 # -- the machine --------------------------------------------------------------------------------
@@ -350,6 +351,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.model = modelled()
+        self.keys = KEYS
         self.engines = [self.open(), self.open()]
         self.pins = set_up(self.bill)
         self.callers: dict[str, Caller] = {}
@@ -713,7 +715,7 @@ class Machine(RuleBasedStateMachine):
             self._pass_time(expires)
 
     @rule(
-        what=st.sampled_from(["sweep", "sweep", "other process", "reopen", "assign"]),
+        what=st.sampled_from(MEANWHILE),
         data=st.data(),
     )
     def meanwhile(self, what: str, data: st.DataObject) -> None:
@@ -726,11 +728,26 @@ class Machine(RuleBasedStateMachine):
             case "reopen":
                 self.close(self.engines[0])
                 self.engines[0] = self.open()
+            case "rotate keys":
+                self._rotate_keys(data.draw(st.booleans()))
             case "assign":
                 batch = data.draw(st.sampled_from(["UNSOLD", "OPEN", "FAMILY"]))
                 plan = data.draw(st.sampled_from(list(PLANS)))
                 assign = lambda: self.bill.batches.assign(batch, plan=plan)  # noqa: E731
                 self.agree("assign", assign, self.model.assign(batch, plan))
+
+    def _rotate_keys(self, audit: bool) -> None:
+        """Every process gets the new keys, then the cards are moved; nothing else changes."""
+        self.keys = self.keys.rotated(lookup=True, sealing=True, audit=audit)
+        for place in (0, 1):
+            self.close(self.engines[place])
+            self.engines[place] = self.open()
+        moved = self.bill.batches.rekey(actor="test", reason="to see")
+        assert (moved.moved, moved.remaining, moved.failures) == (len(CARDS), 0, ())
+        self.callers.clear()  # of whom only the older tokens are known
+        for card in self.model.cards.values():
+            card.store()
+        self.seen["rotate keys"] += 1
 
     def _sweep(self) -> None:
         got = self.agree("sweep", self.bill.sweep, self.model.sweep())
@@ -793,7 +810,7 @@ class Books(Machine):
         for card_id, expected in self.model.cards.items():
             row = self.bill.storage.view(card_id).card
             entries = self.bill.storage.entries(card_id)
-            face = card_from_row(row, KEYS.seals).face
+            face = card_from_row(row, self.keys.seals).face
             taken = -sum(entry.amount for entry in entries if entry.kind != "face")
             assert face == row.balance + taken
             assert [entry.amount for entry in entries if entry.kind == "face"] in ([], [face])
@@ -804,7 +821,7 @@ class Books(Machine):
                 (entry.kind.value, entry.amount_units, entry.reference, entry.at)
                 for entry in self.bill.entries(card_id)
             ] == expected.entries[: expected.stored]
-            holds = card_from_row(row, KEYS.seals).holds
+            holds = card_from_row(row, self.keys.seals).holds
             assert row.held == sum(hold.amount for hold in holds.values())
             assert holds.keys() == expected.holds.keys() | expected.unseen
             assert records[card_id] == len(expected.records) - len(expected.unseen)
@@ -842,7 +859,7 @@ class InMemory(Machine):
     def open(self) -> Engine:
         if not hasattr(self, "storage"):
             self.storage = MemoryStorage()
-        return engine(self.storage, self.clock)
+        return engine(self.storage, self.clock, self.keys)
 
     def close(self, bill: Engine) -> None:
         """Its store is all there is: closed, it would be lost."""
@@ -853,7 +870,7 @@ class InSQLite(Machine):
         if not hasattr(self, "folder"):
             self.folder = Path(tempfile.mkdtemp(prefix="cardbill-machine-"))
         storage = SQLiteStorage(self.folder / "cards.db", synchronous="normal")
-        return engine(storage, self.clock)
+        return engine(storage, self.clock, self.keys)
 
     def teardown(self) -> None:
         super().teardown()
@@ -953,6 +970,7 @@ LEAST = {  # how often in the census, far below what is usual
             "authorize granted, limited by None",
             "extend denied blocked",
             "extend denied limit_reached",
+            "rotate keys",
             "extend granted, limited by expiry",
             "extend granted, limited by money",
             "settle of a stray, collected",

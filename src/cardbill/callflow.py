@@ -220,19 +220,14 @@ class CallFlow:
         card_id, call_id = parse_handle(handle)
         check_count("used_seconds", used_seconds, 0, LONGEST_TALK_MS // 1000)
         check_count("number", number, 1, 2**31)
-        try:
-            return self._step(
-                card_id,
-                call_key(call_id),
-                now,
-                lambda card, record, shelf: settling.extend(
-                    card, record, call_id, used_seconds, number, shelf, now
-                ),
-            )
-        except UnknownName as error:
-            if error.kind != "card":
-                raise
-            raise UnknownCall(call_id, suspended=False) from error
+        return self._step_of_call(
+            card_id,
+            call_id,
+            now,
+            lambda card, record, shelf: settling.extend(
+                card, record, call_id, used_seconds, number, shelf, now
+            ),
+        )
 
     def settle(
         self,
@@ -304,17 +299,12 @@ class CallFlow:
         """
         now = self._now(at)
         card_id, call_id = parse_handle(handle)
-        try:
-            return self._step(
-                card_id,
-                call_key(call_id),
-                now,
-                lambda card, record, _: settling.cancel(card, record, call_id, now),
-            )
-        except UnknownName as error:
-            if error.kind != "card":
-                raise
-            raise UnknownCall(call_id, suspended=False) from error
+        return self._step_of_call(
+            card_id,
+            call_id,
+            now,
+            lambda card, record, _: settling.cancel(card, record, call_id, now),
+        )
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -455,3 +445,12 @@ class CallFlow:
 
     def _step(self, card_id: str, key: str | None, at: datetime, decide: Decision[T]) -> T:
         return self._runner.step(card_id, key, at, decide)
+
+    def _step_of_call(self, card_id: str, call_id: str, at: datetime, decide: Decision[T]) -> T:
+        """Take a step on the card that a handle names, if it is in this store."""
+        try:
+            return self._step(card_id, call_key(call_id), at, decide)
+        except UnknownName as error:
+            if error.kind != "card":
+                raise
+            raise UnknownCall(call_id, suspended=False) from error

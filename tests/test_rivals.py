@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from cardbill import CallRecord, Denied, Engine, Grant, Outcome
+from cardbill import CallRecord, Denied, Engine, Grant, Outcome, Plan
 from cardbill.control import Control
 from cardbill.errors import VersionConflict
 from cardbill.flags import BatchFlags
@@ -284,3 +284,22 @@ def test_a_card_works_from_its_sale_on_and_keeps_the_plan_it_was_sold_with(
                 assert told == {longest[card.plan[1]]}
             assert shop.ledger(f"B/{serial}") == [("face", card.face, "")]
         shop.check_books()
+
+
+def test_a_plan_given_from_what_is_no_longer_so_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with open_shop(kind, tmp_path, assign=False) as shop:
+        one, other = engines(shop)
+        one.plans.publish(Plan(name="Other", deck="retail", currency="USD"))
+        content = one.storage.content
+
+        def meanwhile(*place: Any) -> bytes:
+            monkeypatch.undo()
+            other.batches.assign("B", plan="Other")
+            return content(*place)
+
+        monkeypatch.setattr(one.storage, "content", meanwhile)
+        with pytest.raises(VersionConflict):
+            one.batches.assign("B", plan="Basic")
+        assert one.batches.get("B").plan == "Other"

@@ -108,8 +108,12 @@ class Batches(Collection[Batch]):
             UnknownName: There is no such batch or plan.
             PlanRefused: The plan is billed on demand, or is in another currency.
             TermsLocked: The batch has another plan already and cards in use.
+            VersionConflict: Somebody else changed the batch meanwhile; nothing is changed.
         """
-        batch = self.get(name)
+        # What is published must follow the very version it was made from.
+        batch, version = self._shelf.get(
+            lambda snapshot: (snapshot.batch(name), snapshot.version(BATCH, name))
+        )
         self._check_plan(batch, plan)
         if batch.plan == plan:
             return
@@ -118,7 +122,7 @@ class Batches(Collection[Batch]):
             raise TermsLocked(
                 f"batch {name!r} has cards in use with plan {batch.plan!r} and keeps it"
             )
-        self._shelf.publish(evolve(batch, plan=plan))
+        self._shelf.publish(evolve(batch, plan=plan), expected=version)
 
     def guess_probability(self, name: str) -> Fraction:
         """Return how likely one guess hits a live PIN once this batch has its PINs.

@@ -88,7 +88,9 @@ class CallFlow:
     ) -> Caller | Denied:
         """Find out who is calling: stage one of a two-stage call.
 
-        Changes nothing, unless the batch counts authentication as the first use.
+        Changes no account, unless the batch counts authentication as the first use. Wrong
+        PINs are counted, and too many of them lock the caller's number: see
+        :class:`Throttle`. While keys are rotated, a card found by an older key moves on.
 
         Args:
             pin: As the caller keyed it; without one, the caller's number must be registered

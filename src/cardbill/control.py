@@ -14,11 +14,11 @@ from attrs import evolve
 
 from cardbill.cards import Card
 from cardbill.catalogue import FLAGS, PLAN, Snapshot
-from cardbill.errors import MissingFields, TransitionRefused
+from cardbill.errors import TransitionRefused
 from cardbill.flags import BatchFlags, check_range
 from cardbill.inquiry import CardView, view_of
 from cardbill.instants import aware
-from cardbill.names import check_kind
+from cardbill.names import check_reason
 from cardbill.status import TRANSITIONS, Event
 
 if TYPE_CHECKING:
@@ -239,11 +239,7 @@ class Control:
         return self._now() if at is None else aware("at", at)
 
     def _log(self, action: str, subject: str, actor: str, reason: str, **detail: object) -> None:
-        given = {"actor": actor, "reason": reason}
-        for name, text in given.items():
-            check_kind(name, text or "", str)
-        if missing := [name for name, text in given.items() if not (text or "").strip()]:
-            raise MissingFields(action, missing)
+        check_reason(action, actor, reason)
         self._journal.append(action, subject, actor, reason=reason, **detail)
 
 

@@ -23,11 +23,10 @@ from cardbill.errors import (
     IdempotencyMismatch,
     InvalidInput,
     InvalidNumber,
-    MissingFields,
     StorageUnavailable,
 )
 from cardbill.instants import to_micros
-from cardbill.names import check_kind
+from cardbill.names import check_kind, check_reason
 from cardbill.storage.contract import Tally
 from cardbill.throttling import GuessPool, Throttle, Tries, delay, empty_at, fill
 
@@ -144,9 +143,7 @@ class Gate:
 
     def unlock(self, ani: str | None, actor: str, reason: str) -> bool:
         """Forget a number's attempts and locks; False: nothing was known of it."""
-        given = {"actor": actor, "reason": reason}
-        if missing := [name for name, text in given.items() if not check_kind(name, text, str)]:
-            raise MissingFields("unlocking a number", missing)
+        check_reason("unlocking a number", actor, reason)
         if (number := self._number(ani)) is None:
             raise InvalidInput("ani", None, "must be a number that can be locked")
         subject = self._keyring.subject(f"caller|{number}")

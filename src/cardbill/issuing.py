@@ -18,7 +18,6 @@ from cardbill.catalogue import BATCH
 from cardbill.errors import (
     DuplicateName,
     KeyMissing,
-    MissingFields,
     TermsLocked,
     VersionConflict,
 )
@@ -34,7 +33,7 @@ from cardbill.instants import aware
 from cardbill.intake import Generated, Intake, Progress, add_once, target, upload
 from cardbill.journal import DROP, MAKE, REKEY, Journal
 from cardbill.keymarks import check_newest
-from cardbill.names import check_choice, check_count, check_kind, check_text
+from cardbill.names import check_choice, check_count, check_kind, check_reason, check_text
 from cardbill.numbering import claim
 from cardbill.pins import GUESS_LIMIT, MASK, check_probability, guess_probability
 from cardbill.plans import check_assignable
@@ -287,7 +286,7 @@ class Batches(Collection[Batch]):
             MissingFields: No actor or reason is given.
             KeyMissing: The keyring cannot unseal it, or it is no longer kept.
         """
-        _check_reason(actor, reason)
+        check_reason("showing PINs", actor, reason)
         batch = self.get(self._storage.view(card_id).card.batch)
         self._journal.append("reveal-pin", card_id, actor, reason=reason)
         return self._unsealed([card_id], batch)[card_id]
@@ -325,7 +324,7 @@ class Batches(Collection[Batch]):
         """
         batch = self.get(name)
         if with_pins:
-            _check_reason(actor, reason)
+            check_reason("showing PINs", actor, reason)
             if not self._keyring.sealing:
                 raise KeyMissing("this keyring has no sealing key: it cannot show PINs")
             self._journal.append("export-pins-begun", name, actor, reason=reason)
@@ -359,7 +358,7 @@ class Batches(Collection[Batch]):
             MissingFields: No actor or reason is given.
         """
         self.get(name)
-        _check_reason(actor, reason, "dropping sealed copies")
+        check_reason("dropping sealed copies", actor, reason)
         with self._journal.noted(DROP, name, actor, reason=reason) as noted:
             noted["count"] = count = self._mover.drop_sealed(name)
         return count
@@ -382,7 +381,7 @@ class Batches(Collection[Batch]):
             KeyMissing: The keyring has no sealing key, or another process has a newer key.
         """
         batches = [self.get(each) for each in (self.names() if name is None else [name])]
-        _check_reason(actor, reason, "moving cards to a new key")
+        check_reason("moving cards to a new key", actor, reason)
         self._check_sealing()
         with self._journal.noted(REKEY, name or "*", actor, reason=reason) as noted:
             done = self._mover.rekey(batches, self._now(), everything=name is None)
@@ -458,11 +457,3 @@ class Batches(Collection[Batch]):
 
 def _job(job: str | None, name: str) -> str:
     return f"pins:{name}" if job is None else check_text("job", job)
-
-
-def _check_reason(actor: str, reason: str, what: str = "showing PINs") -> None:
-    given = {"actor": actor, "reason": reason}
-    for name, text in given.items():
-        check_kind(name, text or "", str)
-    if missing := [name for name, text in given.items() if not (text or "").strip()]:
-        raise MissingFields(what, missing)

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from enum import Enum
 from typing import TypeVar
 
-from cardbill.errors import InvalidInput
+from cardbill.errors import InvalidInput, MissingFields
 
 LONGEST_NAME = 64
 _LANGUAGE_TAG = re.compile("[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
@@ -101,3 +101,16 @@ def check_date(field: str, value: object) -> date:
     if not 1970 <= value.year <= 9990:
         raise InvalidInput(field, value, "must be in the years 1970 to 9990")
     return value
+
+
+def check_reason(what: str, actor: object, reason: object) -> None:
+    """Check that an operator says who and why.
+
+    Raises:
+        MissingFields: One of them is left out or blank; the message names `what`.
+        InvalidInput: One of them is no text.
+    """
+    given = {"actor": actor, "reason": reason}
+    texts = {name: check_kind(name, text or "", str) for name, text in given.items()}
+    if missing := [name for name, text in texts.items() if not text.strip()]:
+        raise MissingFields(what, missing)

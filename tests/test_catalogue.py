@@ -220,7 +220,7 @@ def test_what_a_newer_version_wrote_is_refused_as_that(kind: str):
 def test_a_deck_of_a_newer_version_is_refused_as_that():
     content = Deck.compile([DeckRow(prefix="1", rate=rate(1))], currency="USD").to_bytes()
     with pytest.raises(SchemaTooNew):
-        decode(DECK, content.replace(b"cardbill-deck/1\n", b"cardbill-deck/2\n"))
+        decode(DECK, content.replace(b"cardbill-deck/2\n", b"cardbill-deck/3\n"))
 
 
 DAMAGED = [b"", b"\0\1\2", b"{", b"{}", b"[]", b"null", b'{"format":1}', b'{"format":1,"x":2}']

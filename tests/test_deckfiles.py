@@ -15,7 +15,8 @@ import cardbill
 from cardbill import Deck, DeckRow
 from cardbill.deckfiles import COLUMNS
 from cardbill.errors import DeckRefused, InvalidInput
-from cardbill.rating import Rounding, Step
+from cardbill.increments import Step
+from cardbill.rating import Rounding
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 ODD_LINES = [583, 7151, 24073, 24127, 24128, 24129, 24130, 24131, 27393]

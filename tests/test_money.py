@@ -13,8 +13,9 @@ from moneyed import JPY, KWD, USD, Currency, Money
 
 from cardbill import money
 from cardbill.errors import FloatRefused, InexactAmount, InvalidInput, WrongCurrency
+from cardbill.increments import Step
 from cardbill.money import MAX_UNITS, RoundingMode
-from cardbill.rating import Rate, Rounding, Step, billed_seconds, max_duration, price, rate
+from cardbill.rating import Rate, Rounding, billed_seconds, max_duration, price, rate
 from tests import oracle
 
 # ISO 4217, list one, by the exponent in its column "minor unit"; copied from the list and not

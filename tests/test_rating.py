@@ -16,20 +16,9 @@ from hypothesis import example, given, settings, strategies as st
 from moneyed import Money
 
 from cardbill.errors import FloatRefused, InexactAmount, InvalidInput, WrongCurrency
+from cardbill.increments import LONGEST_SECONDS, Step, parse_increments, steps_of
 from cardbill.money import MAX_UNITS, RoundingMode
-from cardbill.rating import (
-    LONGEST_SECONDS,
-    Limit,
-    Rate,
-    Rounding,
-    Step,
-    billed_seconds,
-    max_duration,
-    parse_increments,
-    price,
-    rate,
-    steps_of,
-)
+from cardbill.rating import Limit, Rate, Rounding, billed_seconds, max_duration, price, rate
 from cardbill.terms import rate_from_list, rate_to_list
 from tests import oracle
 

@@ -10,6 +10,7 @@ from cardbill.decks import Deck, DeckRow
 from cardbill.errors import InvalidInput, MissingFields
 from cardbill.rating import Rate, price, rate
 from cardbill.routing import MOST_ROUTES, REFERENCE_SECONDS, Carrier, Refused, Route, routes
+from cardbill.tariffs import Tariff
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -58,10 +59,10 @@ def test_the_longest_prefix_counts_and_not_the_cheapest_or_first():
 
 def test_a_route_says_everything_that_is_needed():
     (found,), _ = route(offer("acme", row("1305", "0.02", connect_fee="0.01")))
-    expected = Route("acme", MIAMI, "1305", rate("0.02", connect_fee="0.01"))
+    expected = Route("acme", MIAMI, "1305", Tariff(rate("0.02", connect_fee="0.01")))
     assert found == expected
-    assert found.cost(90) == price(found.rate, 90) == 40_000
-    assert found.cost(0) == 0
+    assert found.cost(90, NOW) == price(found.rate, 90) == 40_000
+    assert found.cost(0, NOW) == 0
 
 
 @pytest.mark.parametrize(

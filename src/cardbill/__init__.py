@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cardbill.access import AccessKind, AccessNumber, Asks, Stage
     from cardbill.answers import Caller, Denied, Grant
     from cardbill.audit import AuditReport
+    from cardbill.bands import Band, BandRating
     from cardbill.batches import Batch, FirstUse, Validity
     from cardbill.calls import CallRecord, Outcome
     from cardbill.cards import Entry, EntryKind
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
     from cardbill.exporting import IssuedPin
     from cardbill.flags import BatchFlags
     from cardbill.holds import LimitedBy
+    from cardbill.increments import BlockRounding, Step
     from cardbill.inquiry import CardView
     from cardbill.intake import Generated
     from cardbill.keyring import Keyring
     from cardbill.money import RoundingMode, format_money
     from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
     from cardbill.plans import BillingCycle, CycleUnit, Plan, Rebind, Unauthorised, Unreported
-    from cardbill.rating import Rate, Rounding, Step, max_duration, price, rate
+    from cardbill.rating import Beyond, Rate, Rounding, max_duration, price, rate
     from cardbill.registration import NotRegistered, RegisteredNumber, Registration
     from cardbill.reports import DestinationMargin, Utilisation
     from cardbill.routing import Carrier, Route
@@ -46,6 +48,7 @@ _HOMES = {
     "access": ("AccessKind", "AccessNumber", "Asks", "Stage"),
     "audit": ("AuditReport",),
     "answers": ("Caller", "Denied", "Grant"),
+    "bands": ("Band", "BandRating"),
     "batches": ("Batch", "FirstUse", "Validity"),
     "calls": ("CallRecord", "Outcome"),
     "cards": ("Entry", "EntryKind"),
@@ -57,6 +60,7 @@ _HOMES = {
     "errors": ("CardbillError",),
     "flags": ("BatchFlags",),
     "holds": ("LimitedBy",),
+    "increments": ("BlockRounding", "Step"),
     "inquiry": ("CardView",),
     "exporting": ("IssuedPin",),
     "intake": ("Generated",),
@@ -64,7 +68,7 @@ _HOMES = {
     "money": ("RoundingMode", "format_money"),
     "opening": ("open", "open_storage"),
     "plans": ("BillingCycle", "CycleUnit", "Plan", "Rebind", "Unauthorised", "Unreported"),
-    "rating": ("Rate", "Rounding", "Step", "max_duration", "price", "rate"),
+    "rating": ("Beyond", "Rate", "Rounding", "max_duration", "price", "rate"),
     "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
     "reports": ("DestinationMargin", "Utilisation"),
     "routing": ("Carrier", "Route"),
@@ -79,9 +83,13 @@ __all__ = [
     "AccessNumber",
     "Asks",
     "AuditReport",
+    "Band",
+    "BandRating",
     "Batch",
     "BatchFlags",
+    "Beyond",
     "BillingCycle",
+    "BlockRounding",
     "CallRecord",
     "Caller",
     "CardView",

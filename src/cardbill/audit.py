@@ -23,7 +23,6 @@ from cardbill.holds import whole_seconds
 from cardbill.keymarks import needed_keys
 from cardbill.keyring import ANI
 from cardbill.proofs import Trail, split_detail
-from cardbill.rating import price
 from cardbill.rows import card_to_row, read_card, read_record, record_to_row
 from cardbill.seals import NO_SEAL, SEAL_BYTES
 
@@ -353,16 +352,17 @@ def _terms(record: CallRecord) -> Iterator[str]:
     actual = whole_seconds(told.talk_ms)
     if record.seconds != hold.charged_seconds(told.talk_ms):
         yield f"charged for {record.seconds} s"
-    granted = min(price(hold.rate, record.seconds), hold.amount)
+    granted = min(hold.price(record.seconds, told.answered_at), hold.amount)
     if record.late:  # what was charged when its hold expired is not refunded
-        granted = max(granted, price(hold.rate, hold.unreported_seconds))
+        granted = max(granted, hold.price(hold.unreported_seconds, None))
     if record.price_units > granted:
         yield "charged more than it was granted"
-    should = max(price(hold.rate, actual), record.price_units)
+    should = max(hold.price(actual, told.answered_at), record.price_units)
     if record.price_units + record.uncollected_units != should:
         yield f"charged {record.price_units} units and {record.uncollected_units} short of {should}"
     route = hold.route(told.carrier)
-    if route is not None and record.cost_units != carrier_cost(route, actual):
+    answered = hold.answer(told.answered_at)
+    if route is not None and record.cost_units != carrier_cost(route, actual, answered):
         yield f"its cost of {record.cost_units} units is not what {route.carrier} charges"
     if record.carrier != (told.carrier or (route.carrier if route and actual else None)):
         yield f"carried by {record.carrier}, reported was {told.carrier}"

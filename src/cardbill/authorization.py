@@ -15,20 +15,26 @@ from attrs import evolve, field, frozen
 
 from cardbill import keyring
 from cardbill.answers import Caller, Credential, Denied, Grant
+from cardbill.bands import DAY_SECONDS
 from cardbill.batches import Batch, FirstUse, Validity
 from cardbill.calls import CallRecord, make_handle
 from cardbill.cards import Card
 from cardbill.catalogue import DECK, PLAN, Snapshot
 from cardbill.denials import Denial
 from cardbill.errors import CallEnded, IdempotencyMismatch
-from cardbill.holds import Hold, LimitedBy, held_for, sliced
+from cardbill.holds import Hold, LimitedBy, held_for, limiting
 from cardbill.plans import Unreported
 from cardbill.routing import Refused, routes
 from cardbill.status import Status
+from cardbill.tariffs import LONGEST_SPLIT_SECONDS, Tariff
 
 if TYPE_CHECKING:
     from cardbill.access import AccessNumber
+    from cardbill.decks import Deck, Match
     from cardbill.plans import Plan
+    from cardbill.rating import Limit
+
+_AHEAD = (2 * DAY_SECONDS, 8 * DAY_SECONDS, LONGEST_SPLIT_SECONDS + DAY_SECONDS)
 
 PIN = keyring.PIN
 """The kind of credential that a PIN is."""
@@ -139,14 +145,22 @@ def _grant(
     cap, capped_by = _cap(plan, _expiry(card, batch, at), at)
     if cap == 0:
         return denied(Denial.EXPIRED, "less than a second is left")
-    whole, limited_by = sliced(match.rate, card.available, cap, capped_by, None)
-    least = max(match.rate.grace_seconds, match.rate.free_seconds)
-    if limited_by is LimitedBy.MONEY and whole is not None and whole <= least:
+    ahead = _AHEAD if plan.slice_seconds is None else _AHEAD[-1:]  # slices may come to any length
+    tariff, limit = _offer(deck, match, number, at, card.available, cap, ahead)
+    whole, limited_by = limit.seconds, limiting(limit, cap, capped_by)
+    if limit.by_money and whole is not None and whole <= tariff.unbilled_seconds(at):
         return denied(Denial.INSUFFICIENT_BALANCE)
     seconds = whole
     if plan.slice_seconds is not None and (whole is None or plan.slice_seconds < whole):
         seconds, limited_by = plan.slice_seconds, LimitedBy.SLICE
-    found, refused = routes(shelf.carriers(), number, at, currency=card.currency, seconds=whole)
+    found, refused = routes(
+        shelf.carriers(),
+        number,
+        at,
+        currency=card.currency,
+        seconds=whole,
+        lasting=_overrun(whole),
+    )
     if not found:
         why = ", ".join(f"{carrier}: {reason}" for carrier, reason in refused)
         return denied(Denial.NO_ROUTE, why or "no carriers")
@@ -159,7 +173,7 @@ def _grant(
         deck=plan.deck,
         deck_version=shelf.version(DECK, plan.deck),
         plan=plan.name,
-        rate=match.rate,
+        tariff=tariff,
         routes=found,
         granted_at=at,
         cap_seconds=cap,
@@ -168,12 +182,40 @@ def _grant(
         charge_unreported=plan.unreported_calls is Unreported.CHARGE,
         max_seconds=seconds,
         limited_by=limited_by,
-        amount=held_for(match.rate, seconds),
+        amount=held_for(tariff, seconds, at),
     )
     if not card.opened:
         first_use(card, batch, (plan.name, plan_version), at)
     card.hold(hold)
     return grant_of(card, hold, refused)
+
+
+def _offer(
+    deck: Deck,
+    match: Match,
+    number: str,
+    at: datetime,
+    available: int,
+    cap: int | None,
+    ahead: Sequence[int],
+) -> tuple[Tariff, Limit]:
+    """Return what the call is priced by, and how long it may last.
+
+    Where bands split calls, the tariff is looked up so many seconds ahead that the call
+    cannot outlast what is known of it.
+    """
+    lasting, *further = ahead
+    tariff = deck.tariff(match, number, at, lasting)
+    limit = tariff.longest(available, cap, at)
+    known = limit.seconds is not None and _overrun(limit.seconds) <= lasting
+    if known or not further or not deck.splits:
+        return tariff, limit
+    return _offer(deck, match, number, at, available, cap, further)
+
+
+def _overrun(seconds: int | None) -> int:
+    """Return for how long the rates of a call are needed, should it overrun its grant."""
+    return LONGEST_SPLIT_SECONDS if seconds is None else seconds + DAY_SECONDS
 
 
 def _opens(card: Card, credentials: Sequence[Credential]) -> bool:

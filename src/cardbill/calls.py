@@ -18,7 +18,6 @@ from cardbill.errors import FloatRefused, InvalidHandle, InvalidInput
 from cardbill.holds import LONGEST_TALK_MS, Hold, whole_seconds
 from cardbill.instants import aware
 from cardbill.names import check_count, check_kind
-from cardbill.rating import billed_seconds, price
 from cardbill.routing import Route
 
 if TYPE_CHECKING:
@@ -149,7 +148,15 @@ class CallRecord:
     @property
     def billed_seconds(self) -> int:
         """For how many seconds usage was billed, by the increments of the rate."""
-        return billed_seconds(self.hold.rate, self.seconds) if self.hold else 0
+        hold = self.hold
+        if hold is None:
+            return 0
+        return hold.tariff.billed_seconds(self.seconds, hold.answer(self.answered_at))
+
+    @property
+    def answered_at(self) -> datetime | None:
+        """The answer as reported; ``None``: not told."""
+        return self.report.answered_at if self.report else None
 
     @property
     def total_units(self) -> int:
@@ -214,8 +221,8 @@ def rated(
         raise ValueError("a call that was never granted has no terms to rate it by")
     actual = whole_seconds(told.talk_ms)
     seconds = hold.charged_seconds(told.talk_ms)
-    should = price(hold.rate, actual)
-    collectable = min(price(hold.rate, seconds), hold.amount)
+    should = hold.price(actual, told.answered_at)
+    collectable = min(hold.price(seconds, told.answered_at), hold.amount)
     price_units = posted + min(max(0, collectable - posted), available)
     return evolve(
         record,
@@ -225,7 +232,7 @@ def rated(
         seconds=seconds,
         price_units=price_units,
         uncollected_units=max(0, should - price_units),
-        cost_units=carrier_cost(route, actual),
+        cost_units=carrier_cost(route, actual, hold.answer(told.answered_at)),
         carrier=told.carrier or (route.carrier if route and actual else None),
     )
 
@@ -240,13 +247,13 @@ def unreported(record: CallRecord) -> CallRecord:
     return evolve(
         record,
         seconds=seconds,
-        price_units=price(hold.rate, seconds),
-        cost_units=carrier_cost(route, seconds),
+        price_units=hold.price(seconds, None),
+        cost_units=carrier_cost(route, seconds, hold.answer(None)),
         carrier=route.carrier if route and seconds else None,
     )
 
 
-def carrier_cost(route: Route | None, seconds: int) -> int | None:
+def carrier_cost(route: Route | None, seconds: int, answered_at: datetime) -> int | None:
     """Return what a call costs by a route, in ledger units; ``None``: that is not known.
 
     A cost that no ledger can hold counts as unknown: a carrier's absurd price must not
@@ -254,7 +261,7 @@ def carrier_cost(route: Route | None, seconds: int) -> int | None:
     """
     if seconds == 0:
         return 0
-    cost = None if route is None else route.cost(seconds)
+    cost = None if route is None else route.cost(seconds, answered_at)
     return cost if cost is None or cost <= money.MAX_UNITS else None
 
 

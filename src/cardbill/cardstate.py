@@ -18,7 +18,7 @@ from cardbill.errors import SchemaTooNew
 from cardbill.holds import Hold, LimitedBy
 from cardbill.instants import from_micros, to_micros
 from cardbill.routing import Route
-from cardbill.terms import rate_from_list, rate_to_list
+from cardbill.terms import tariff_from_list, tariff_to_list
 
 FORMAT = 1
 """The format that is written."""
@@ -173,8 +173,8 @@ def _hold(hold: Hold) -> list[Any]:
         hold.deck,
         hold.deck_version,
         hold.plan,
-        rate_to_list(hold.rate),
-        [[route.carrier, route.number, route.prefix, rate_to_list(route.rate)]
+        tariff_to_list(hold.tariff),
+        [[route.carrier, route.number, route.prefix, tariff_to_list(route.tariff)]
          for route in hold.routes],
         to_micros(hold.granted_at),
         hold.cap_seconds,
@@ -192,7 +192,7 @@ def _hold(hold: Hold) -> list[Any]:
 
 def _load_hold(stored: Sequence[Any]) -> Hold:
     call_id, number, ani, destination, prefix, deck, deck_version, plan, *terms = stored
-    rate, routes, granted_at, cap, capped_by, slice_seconds, charge, *grant = terms
+    tariff, routes, granted_at, cap, capped_by, slice_seconds, charge, *grant = terms
     max_seconds, limited_by, amount, used_seconds, extension, renewed_at = grant
     return Hold(
         call_id=call_id,
@@ -203,9 +203,10 @@ def _load_hold(stored: Sequence[Any]) -> Hold:
         deck=deck,
         deck_version=deck_version,
         plan=plan,
-        rate=rate_from_list(rate),
+        tariff=tariff_from_list(tariff),
         routes=tuple(
-            Route(carrier, to, prefix, rate_from_list(cost)) for carrier, to, prefix, cost in routes
+            Route(carrier, to, prefix, tariff_from_list(cost))
+            for carrier, to, prefix, cost in routes
         ),
         granted_at=from_micros(granted_at),
         cap_seconds=cap,

@@ -11,8 +11,9 @@ from cardbill import money
 from cardbill.csvfiles import Table, label, opened
 from cardbill.decks import Deck, DeckRow, check_prefix
 from cardbill.errors import DeckRefused, InexactAmount, InvalidInput, RowProblem
+from cardbill.increments import Step, parse_increments, steps_of
 from cardbill.instants import parse_instant, zone
-from cardbill.rating import Rate, Rounding, Step, parse_increments, steps_of
+from cardbill.rating import Rate, Rounding
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "prefix": ("prefix", "code", "dial code", "dialcode", "destination code"),

@@ -3,17 +3,14 @@
 A prefix stands for an interval of 15-digit numbers; all prefixes of a deck become one
 sorted array of interval starts and, for each, the longest prefix that owns it. A look-up
 is one bisection, then the walk from that prefix to its parents until one has a rate that
-is valid at the instant. The arrays are plain little-endian bytes (:meth:`Deck.to_bytes`),
-so a deck loads without being parsed row by row. Source: domain.md section 3.
+is valid at the instant, in the band of that instant or in none. A deck loads from bytes
+without being parsed row by row. Source: domain.md section 3.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import struct
-import sys
-from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -23,14 +20,16 @@ from typing import Any, NamedTuple
 from attrs import frozen
 
 from cardbill import money
+from cardbill.bands import NO_BAND, Band, BandRating, Bands
+from cardbill.deckindex import Columns, columns_of, intervals, pack, unpack
 from cardbill.dialing import MAX_DIGITS, is_digits
-from cardbill.errors import DeckRefused, InvalidInput, InvalidNumber, RowProblem, SchemaTooNew
+from cardbill.errors import DeckRefused, InvalidInput, InvalidNumber, RowProblem
 from cardbill.instants import aware, from_micros, to_micros
+from cardbill.names import check_choice, check_name
 from cardbill.rating import Rate
+from cardbill.tariffs import SETUP_SECONDS, Tariff, second_of
 from cardbill.terms import rate_from_list, rate_to_list
 
-_MAGIC = b"cardbill-deck/1\n"
-_ANY_MAGIC = re.compile(rb"cardbill-deck/[1-9][0-9]*\n")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _ALWAYS, _NEVER = -(2**63), 2**63 - 1
 
@@ -55,6 +54,8 @@ class DeckRow:
         rate: What such a call costs.
         destination: The name people give to these numbers.
         blocked: True: these numbers cannot be called.
+        band: The band of the deck that it is for; empty: for whenever no row of its prefix
+            has a band that applies.
         effective_from: Valid from this instant; ``None``: always was.
         effective_until: Not valid from this instant on; ``None``: no end.
         line: Where it was read from, for messages; 0: nowhere.
@@ -64,6 +65,7 @@ class DeckRow:
     rate: Rate
     destination: str = ""
     blocked: bool = False
+    band: str = ""
     effective_from: datetime | None = None
     effective_until: datetime | None = None
     line: int = 0
@@ -79,6 +81,8 @@ class DeckRow:
         for name in ("effective_from", "effective_until"):
             if getattr(self, name) is not None:
                 aware(name, getattr(self, name))
+        if self.band:
+            check_name("band", self.band)
         begin, end = self.effective_from, self.effective_until
         if begin and end and to_micros(end) <= to_micros(begin):
             raise InvalidInput("effective_until", end, "must be after effective_from")
@@ -91,24 +95,7 @@ class Match(NamedTuple):
     destination: str
     rate: Rate
     blocked: bool
-
-
-class _Columns(NamedTuple):
-    """The arrays of a compiled deck, in the order in which they are stored."""
-
-    starts: Sequence[int]  # interval -> first 15-digit number
-    owners: Sequence[int]  # interval -> prefix + 1, or 0: no prefix
-    lengths: Sequence[int]  # prefix -> digits
-    values: Sequence[int]  # prefix -> the digits as a number
-    parents: Sequence[int]  # prefix -> the prefix around it + 1, or 0
-    firsts: Sequence[int]  # prefix -> its first row; one more entry ends the last
-    begins: Sequence[int]  # row -> microseconds
-    ends: Sequence[int]  # row -> microseconds
-    terms: Sequence[int]  # row -> index of its terms
-    names: Sequence[int]  # row -> index of its destination
-
-
-_TYPES = "QIBQIIqqII"  # the array type of each column above
+    band: str = ""
 
 
 class Deck:
@@ -119,6 +106,8 @@ class Deck:
 
     Attributes:
         currency: The ISO 4217 code of all its amounts.
+        bands: Its time bands, and the IANA zone that their hours are in.
+        band_rating: How calls are rated that last from one band into another.
         problems: Rows of the file it was read from that could not be used and were
             skipped on request. Not stored.
     """
@@ -127,13 +116,19 @@ class Deck:
         self,
         currency: str,
         terms: list[list[Any]],
+        term_bands: list[int],
         names: list[str],
-        columns: _Columns,
+        columns: Columns,
+        bands: Bands,
+        band_rating: BandRating,
         problems: Sequence[RowProblem] = (),
     ) -> None:
         self.currency = currency
+        self.bands = bands
+        self.band_rating = band_rating
         self.problems = tuple(problems)
         self._terms = terms
+        self._term_bands = term_bands
         self._names = names
         self._columns = columns
         self._rates: dict[int, Rate] = {}
@@ -144,23 +139,40 @@ class Deck:
         rows: Iterable[DeckRow],
         *,
         currency: object,
+        bands: Iterable[Band] = (),
+        time_zone: str = "UTC",
+        band_rating: BandRating | str = BandRating.AT_START,
         problems: Sequence[RowProblem] = (),
     ) -> Deck:
         """Return the deck of these rows, in any order.
 
+        Args:
+            rows: The rates.
+            currency: A ``moneyed.Currency`` or an ISO 4217 code.
+            bands: The time bands that rows name; none may overlap another.
+            time_zone: The IANA zone that the hours of bands are in.
+            band_rating: ``at_start``: the band at the authorization rates the whole call;
+                ``split``: each increment is rated by the band in which it begins, as far
+                as the deck has a rate for the number in that band.
+            problems: What to keep as :attr:`problems`.
+
         Raises:
-            InvalidInput: There are no rows.
-            DeckRefused: Two rows are alike in prefix and effective-from, so that nothing
-                says which one counts; each such row is listed.
+            InvalidInput: There are no rows; bands overlap; the zone is unknown.
+            DeckRefused: Two rows are alike in prefix, band and effective-from, so that
+                nothing says which one counts; or a row names a band that there is not. Each
+                such row is listed.
         """
         code = money.currency_code("currency", currency)
-        ordered = sorted(rows, key=lambda row: (row.prefix, -_begin(row)))
+        mode = check_choice("band_rating", band_rating, BandRating)
+        known_bands = Bands(bands, time_zone)
+        ordered = sorted(rows, key=lambda row: (row.prefix, -_begin(row), row.band))
         if not ordered:
             raise InvalidInput("deck", None, "holds no usable rate")
         _refuse_equals(ordered)
+        _refuse_unknown_bands(ordered, known_bands)
         prefixes: list[str] = []
         firsts, begins, ends, terms, names = [], [], [], [], []
-        known_terms: dict[tuple[Rate, bool], int] = {}
+        known_terms: dict[tuple[Rate, bool, int], int] = {}
         known_names: dict[str, int] = {}
         for number, row in enumerate(ordered):
             if not prefixes or prefixes[-1] != row.prefix:
@@ -168,16 +180,24 @@ class Deck:
                 firsts.append(number)
             begins.append(_begin(row))
             ends.append(_NEVER if row.effective_until is None else to_micros(row.effective_until))
-            terms.append(known_terms.setdefault((row.rate, row.blocked), len(known_terms)))
+            term = row.rate, row.blocked, known_bands.numbers.get(row.band, NO_BAND)
+            terms.append(known_terms.setdefault(term, len(known_terms)))
             names.append(known_names.setdefault(row.destination, len(known_names)))
         firsts.append(len(ordered))
-        starts, owners, parents = _intervals(prefixes)
+        starts, owners, parents = intervals(prefixes)
         lengths = [len(prefix) for prefix in prefixes]
         values = [int(prefix) for prefix in prefixes]
         plain = (starts, owners, lengths, values, parents, firsts, begins, ends, terms, names)
-        columns = _Columns(*map(array, _TYPES, plain))
-        stored = [[*rate_to_list(rate), int(blocked)] for rate, blocked in known_terms]
-        return cls(code, stored, list(known_names), columns, problems)
+        columns = columns_of(plain)
+        stored = [[*rate_to_list(rate), int(blocked)] for rate, blocked, _ in known_terms]
+        banded = [band for _, _, band in known_terms]
+        named = list(known_names)
+        return cls(code, stored, banded, named, columns, known_bands, mode, problems)
+
+    @property
+    def splits(self) -> bool:
+        """Whether a call that lasts from one band into another is rated by both."""
+        return self.band_rating is BandRating.SPLIT and bool(self.bands.bands)
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -197,10 +217,41 @@ class Deck:
         """
         if not is_digits(number) or len(number) > MAX_DIGITS:
             raise InvalidNumber("number", None, f"must be 1 to {MAX_DIGITS} digits")
-        row, prefix = self._find(number, to_micros(aware("at", at)))
+        instant = aware("at", at)
+        band = self.bands.at(second_of(instant)) if self.bands.bands else NO_BAND
+        row, prefix = self._find(number, to_micros(instant), band)
         if row < 0:
             return None
         return self._match(row, prefix)
+
+    def tariff(self, match: Match, number: str, at: datetime, seconds: int) -> Tariff:
+        """Return what a call that is granted at that instant is priced by.
+
+        Args:
+            match: What :meth:`match` found for the number at the instant.
+            number: E.164 digits.
+            at: The instant of the grant.
+            seconds: How long the call may last: no rate that begins later is in it.
+        """
+        if not self.splits:
+            return Tariff(match.rate)
+        rates = [
+            self._in_band(number, at, band, match) for band in range(len(self.bands.bands) + 1)
+        ]
+        begin = second_of(at)
+        free = max(rate.free_seconds for rate in rates)
+        changes, last = [], match.rate
+        for second, band in self.bands.changes(begin, begin + SETUP_SECONDS + free + seconds + 2):
+            if rates[band] != last:
+                last = rates[band]
+                changes.append((second, last))
+        return Tariff(match.rate, tuple(changes))
+
+    def _in_band(self, number: str, at: datetime, band: int, match: Match) -> Rate:
+        """Return the rate of a number in a band: where it has none, that of the grant."""
+        row, prefix = self._find(number, to_micros(at), band)
+        found = match if row < 0 else self._match(row, prefix)
+        return match.rate if found.blocked else found.rate
 
     def rows(self) -> Iterator[DeckRow]:
         """Yield every row, by prefix, then the latest effective-from first."""
@@ -214,20 +265,29 @@ class Deck:
                     rate=match.rate,
                     destination=match.destination,
                     blocked=match.blocked,
+                    band=match.band,
                     effective_from=None if begin == _ALWAYS else from_micros(begin),
                     effective_until=None if end == _NEVER else from_micros(end),
                 )
 
-    def _find(self, number: str, at: int) -> tuple[int, int]:
-        starts, owners, lengths, _, parents, firsts, begins, ends, _, _ = self._columns
+    def _find(self, number: str, at: int, band: int) -> tuple[int, int]:
+        starts, owners, lengths, _, parents, firsts, begins, ends, terms, _ = self._columns
+        term_bands = self._term_bands
         interval = bisect_right(starts, int(number.ljust(MAX_DIGITS, "0"))) - 1
         prefix = owners[interval] - 1 if interval >= 0 else -1
         digits = len(number)
         while prefix >= 0:
             if lengths[prefix] <= digits:
+                unbanded = -1
                 for row in range(firsts[prefix], firsts[prefix + 1]):
                     if begins[row] <= at < ends[row]:
-                        return row, prefix
+                        own = term_bands[terms[row]]
+                        if own == band:
+                            return row, prefix
+                        if unbanded < 0 and own == NO_BAND:
+                            unbanded = row
+                if unbanded >= 0:
+                    return unbanded, prefix
             prefix = parents[prefix] - 1
         return -1, -1
 
@@ -242,24 +302,23 @@ class Deck:
             self._names[columns.names[row]],
             rate,
             bool(stored[-1]),
+            self.bands.bands[band - 1].name if (band := self._term_bands[index]) else "",
         )
 
     # -- bytes ----------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
         """Return the compiled deck as bytes: a JSON head, then the arrays, 8-byte aligned."""
-        head = json.dumps(
-            {
-                "currency": self.currency,
-                "terms": self._terms,
-                "names": self._names,
-                "lengths": [len(column) for column in self._columns],
-            },
-            separators=(",", ":"),
-        ).encode()
-        parts = [_MAGIC, struct.pack("<Q", len(head)), _pad(head)]
-        parts.extend(_pad(_little(column, kind)) for column, kind in self._stored())
-        return b"".join(parts)
+        head = {
+            "currency": self.currency,
+            "terms": self._terms,
+            "term_bands": self._term_bands,
+            "names": self._names,
+            "bands": [[band.name, band.windows] for band in self.bands.bands],
+            "time_zone": self.bands.time_zone,
+            "band_rating": self.band_rating.value,
+        }
+        return pack(head, self._columns)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Deck:
@@ -269,19 +328,20 @@ class Deck:
             InvalidInput: The content is no compiled deck, or not the whole of one.
             SchemaTooNew: A newer version of cardbill wrote it.
         """
-        if not content.startswith(_MAGIC):
-            if _ANY_MAGIC.match(content):
-                raise SchemaTooNew("the rate deck was written by a newer version of cardbill")
-            raise InvalidInput("deck", None, "is no compiled rate deck")
         try:
-            head, columns = _unpacked(content, len(_MAGIC))
-            currency = money.currency_code("currency", head["currency"])
-            return cls(currency, list(head["terms"]), list(head["names"]), columns)
+            head, columns = unpack(content)
+            bands = (Band(name, windows) for name, windows in head.get("bands", ()))
+            return cls(
+                money.currency_code("currency", head["currency"]),
+                list(head["terms"]),
+                list(head.get("term_bands", [NO_BAND] * len(head["terms"]))),
+                list(head["names"]),
+                columns,
+                Bands(bands, head.get("time_zone", "UTC")),
+                BandRating(head.get("band_rating", BandRating.AT_START)),
+            )
         except (ValueError, TypeError, LookupError, RecursionError, struct.error):
             raise InvalidInput("deck", None, "is not a whole compiled rate deck") from None
-
-    def _stored(self) -> Iterator[tuple[Any, str]]:
-        return zip(self._columns, _TYPES, strict=True)
 
 
 def _begin(row: DeckRow) -> int:
@@ -295,87 +355,25 @@ def _refuse_equals(ordered: Sequence[DeckRow]) -> None:
             "prefix",
             "duplicate",
             f"prefix {later.prefix} has another rate with the same effective-from"
+            + (f" in band {later.band!r}" if later.band else "")
             + (f", on line {earlier.line}" if earlier.line else ""),
         )
         for earlier, later in pairwise(ordered)
-        if earlier.prefix == later.prefix and _begin(earlier) == _begin(later)
+        if _place(earlier) == _place(later)
     ]
     if problems:
         raise DeckRefused("deck", problems)
 
 
-def _intervals(prefixes: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
-    """Return interval starts and owners, and each prefix's parent, of sorted prefixes.
-
-    Sorted text has every prefix directly before those it contains, so one pass with a
-    stack of the prefixes still open is enough.
-    """
-    starts: list[int] = []
-    owners: list[int] = []
-    parents: list[int] = []
-    open_prefixes: list[tuple[int, int]] = []  # (end of the interval, prefix + 1)
-
-    def begin(at: int, owner: int) -> None:
-        if starts and starts[-1] == at:
-            owners[-1] = owner
-        else:
-            starts.append(at)
-            owners.append(owner)
-
-    def close(up_to: int) -> None:
-        while open_prefixes and open_prefixes[-1][0] <= up_to:
-            end, _ = open_prefixes.pop()
-            begin(end, open_prefixes[-1][1] if open_prefixes else 0)
-
-    for index, prefix in enumerate(prefixes, start=1):
-        width = 10 ** (MAX_DIGITS - len(prefix))
-        start = int(prefix) * width
-        close(start)
-        parents.append(open_prefixes[-1][1] if open_prefixes else 0)
-        begin(start, index)
-        open_prefixes.append((start + width, index))
-    close(10**MAX_DIGITS)
-    return starts, owners, parents
+def _place(row: DeckRow) -> tuple[str, int, str]:
+    return row.prefix, _begin(row), row.band
 
 
-def _unpacked(content: bytes, offset: int) -> tuple[dict[str, Any], _Columns]:
-    """Return the head and the columns; any error at all says that they are damaged."""
-    (size,) = struct.unpack_from("<Q", content, offset)
-    offset += 8
-    head = json.loads(content[offset : offset + size])
-    offset += _padded(size)
-    view, columns = memoryview(content), []
-    for kind, length in zip(_TYPES, head["lengths"], strict=True):
-        size = length * array(kind).itemsize
-        columns.append(_column(view[offset : offset + size], kind))
-        offset += _padded(size)
-    intervals, _, prefixes, *_, rows = sizes = [len(column) for column in columns]
-    shape = [intervals] * 2 + [prefixes] * 3 + [prefixes + 1] + [rows] * 4
-    if offset != len(content) or sizes != shape:
-        raise ValueError("columns that do not fit")
-    return head, _Columns(*columns)
-
-
-def _padded(size: int) -> int:
-    return -(-size // 8) * 8
-
-
-def _pad(content: bytes) -> bytes:
-    return content + b" " * (_padded(len(content)) - len(content))
-
-
-def _little(column: Any, kind: str) -> bytes:
-    if sys.byteorder == "little":
-        return bytes(memoryview(column).cast("B"))
-    swapped = array(kind, column)
-    swapped.byteswap()
-    return swapped.tobytes()
-
-
-def _column(raw: memoryview, kind: Any) -> Sequence[int]:
-    if sys.byteorder == "little":
-        plain: Sequence[int] = raw.cast(kind)
-        return plain
-    swapped = array(kind, raw.tobytes())
-    swapped.byteswap()
-    return swapped
+def _refuse_unknown_bands(rows: Iterable[DeckRow], bands: Bands) -> None:
+    problems = [
+        RowProblem(row.line, "band", "unknown", f"{row.prefix}: there is no band {row.band!r}")
+        for row in rows
+        if row.band and row.band not in bands.numbers
+    ]
+    if problems:
+        raise DeckRefused("deck", problems)

@@ -11,11 +11,11 @@ from enum import Enum
 
 from attrs import evolve, frozen
 
-from cardbill.rating import LONGEST_SECONDS, Rate, max_duration, price
+from cardbill.increments import LONGEST_SECONDS
+from cardbill.rating import Limit, Rate
 from cardbill.routing import Route
+from cardbill.tariffs import SETUP_SECONDS, Tariff
 
-SETUP_SECONDS = 180
-"""From the grant to the answer, at most."""
 SETTLE_SECONDS = 300
 """From the latest end of a call, or of a slice, until its hold expires."""
 UNLIMITED_SECONDS = 24 * 3600
@@ -33,6 +33,8 @@ class LimitedBy(Enum):
     """The plan's longest call."""
     EXPIRY = "expiry"
     """The card expires."""
+    RATE = "rate"
+    """The maximum charge of its rate; or 31 days, where the call is rated by several bands."""
     SLICE = "slice"
     """Only the slice granted so far: ask for the next one."""
 
@@ -49,7 +51,7 @@ class Hold:
         ani: The caller's number as far as it is one.
         destination, prefix: The row of the deck that applies.
         deck, deck_version, plan: Where the terms come from.
-        rate: The price terms.
+        tariff: The price terms.
         routes: The ways to carry it, in order.
         granted_at: When.
         cap_seconds: The longest it may ever last, for other reasons than money; ``None``:
@@ -74,7 +76,7 @@ class Hold:
     deck: str
     deck_version: int
     plan: str
-    rate: Rate
+    tariff: Tariff
     routes: tuple[Route, ...]
     granted_at: datetime
     cap_seconds: int | None
@@ -87,6 +89,11 @@ class Hold:
     used_seconds: int = 0
     extension: int = 0
     renewed_at: datetime | None = None
+
+    @property
+    def rate(self) -> Rate:
+        """The rate in force at the grant."""
+        return self.tariff.rate
 
     @property
     def expires_at(self) -> datetime:
@@ -108,6 +115,14 @@ class Hold:
             return self.max_seconds
         used = self.used_seconds
         return used if self.max_seconds is None else min(used, self.max_seconds)
+
+    def answer(self, answered_at: datetime | None) -> datetime:
+        """Return the instant that counts as the answer: the grant where none is told."""
+        return self.granted_at if answered_at is None else max(self.granted_at, answered_at)
+
+    def price(self, seconds: int, answered_at: datetime | None) -> int:
+        """Return the rated price of that talk time, answered then, in ledger units."""
+        return self.tariff.price(seconds, self.answer(answered_at))
 
     def charged_seconds(self, talk_ms: int) -> int:
         """Return talk time clamped to the grant, then rounded up to whole seconds."""
@@ -140,33 +155,26 @@ def renewed(hold: Hold, available: int) -> Hold:
     if hold.slice_seconds is None or hold.max_seconds is None:
         return hold
     wanted = hold.used_seconds + hold.slice_seconds
-    seconds, limited_by = sliced(
-        hold.rate, hold.amount + available, hold.cap_seconds, hold.capped_by, wanted
-    )
-    if seconds is None or seconds < hold.max_seconds:
+    limit = hold.tariff.longest(hold.amount + available, hold.cap_seconds, hold.granted_at)
+    seconds, limited_by = limit.seconds, limiting(limit, hold.cap_seconds, hold.capped_by)
+    if seconds is None or wanted < seconds:
+        seconds, limited_by = wanted, LimitedBy.SLICE
+    if seconds < hold.max_seconds:
         return hold
-    return evolve(
-        hold, max_seconds=seconds, limited_by=limited_by, amount=held_for(hold.rate, seconds)
-    )
+    amount = held_for(hold.tariff, seconds, hold.granted_at)
+    return evolve(hold, max_seconds=seconds, limited_by=limited_by, amount=amount)
 
 
-def sliced(
-    rate: Rate,
-    available: int,
-    cap: int | None,
-    capped_by: LimitedBy | None,
-    wanted: int | None,
-) -> tuple[int | None, LimitedBy | None]:
-    """Return how long a call may last and why no longer; `wanted`: no more than that now."""
-    limit = max_duration(rate, available, cap)
-    if wanted is not None and (limit.seconds is None or wanted < limit.seconds):
-        return wanted, LimitedBy.SLICE
-    return limit.seconds, LimitedBy.MONEY if limit.by_money else capped_by
+def limiting(limit: Limit, cap: int | None, capped_by: LimitedBy | None) -> LimitedBy | None:
+    """Return why a call may last no longer than a limit that was found under a cap."""
+    if limit.by_money:
+        return LimitedBy.MONEY
+    return capped_by if limit.seconds == cap else LimitedBy.RATE
 
 
-def held_for(rate: Rate, seconds: int | None) -> int:
+def held_for(tariff: Tariff, seconds: int | None, granted_at: datetime) -> int:
     """Return what a call of at most that long can cost, in ledger units."""
-    return price(rate, LONGEST_SECONDS if seconds is None else seconds)
+    return tariff.highest(LONGEST_SECONDS if seconds is None else seconds, granted_at)
 
 
 def whole_seconds(talk_ms: int) -> int:

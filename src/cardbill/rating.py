@@ -2,12 +2,14 @@
 
 All terms are integers in ledger units; a price is an exact fraction until it is rounded,
 once. Both functions work in closed form over the rate's steps, never second by second.
-Source of the rules: domain.md section 3.
+Calls that pass from one band into another are rated by :mod:`cardbill.tariffs`, with the
+same walk. Source of the rules: domain.md section 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
@@ -16,12 +18,19 @@ from attrs import field, frozen
 
 from cardbill import money
 from cardbill.errors import InvalidInput
+from cardbill.increments import (
+    LONGEST_SECONDS,
+    BlockRounding,
+    Step,
+    parse_increments,
+    reach,
+    steps_of,
+    walk,
+)
 from cardbill.money import RoundingMode
 from cardbill.names import check_choice, check_count
 
 MINUTE = 60
-LONGEST_SECONDS = 1_000_000_000
-"""The longest duration that is rated at all: about 31 years."""
 SURCHARGE_PARTS = 1_000_000
 _PPM_PER_PERCENT = SURCHARGE_PARTS // 100
 
@@ -46,34 +55,21 @@ class Rounding:
         check_count("rounding unit", self.unit, 1, money.MAX_UNITS)
 
 
-@frozen
-class Step:
-    """A stretch of a call that is billed in one way.
+class Beyond(Enum):
+    """What happens to a call that has come to its maximum charge."""
 
-    Attributes:
-        from_second: The billed second it begins at; the first step begins at 0.
-        price_per_minute: Ledger units, at least 0.
-        increment: Seconds billed at a time, at least 1.
-    """
-
-    from_second: int
-    price_per_minute: int
-    increment: int
-
-    def __attrs_post_init__(self) -> None:
-        check_count("step from_second", self.from_second, 0, LONGEST_SECONDS)
-        check_count("step price_per_minute", self.price_per_minute, 0, money.MAX_UNITS)
-        check_count("step increment", self.increment, 1, LONGEST_SECONDS)
+    FREE = "free"
+    """It goes on at no further charge (the default)."""
+    DISCONNECT = "disconnect"
+    """It may not last longer."""
 
 
-class _Segment(NamedTuple):
-    """A step as it is really billed: from where the step before it left off."""
+def _block_rounding(value: BlockRounding | str) -> BlockRounding:
+    return check_choice("block_rounding", value, BlockRounding)
 
-    start: int  # billed position at which it begins
-    increment: int
-    per_increment: int  # in 1/60 ledger unit
-    before: int  # usage up to `start`, in 1/60 ledger unit
-    times: int | None  # increments until the next segment begins; None: it is the last
+
+def _beyond(value: Beyond | str) -> Beyond:
+    return check_choice("beyond_maximum", value, Beyond)
 
 
 def _steps(steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -95,6 +91,10 @@ class Rate:
         end_fee: Added after the surcharge.
         surcharge_ppm: On connect fee and usage, in parts per million: 12.5 % is 125,000.
         rounding: Applied once, to the whole.
+        maximum_charge: The most that a call costs, a multiple of the rounding unit and not
+            below the minimum; ``None``: no such limit.
+        beyond_maximum: What happens to a call that has come to it.
+        block_rounding: From where increments are counted.
 
     Raises:
         InvalidInput: A term is out of range; it is named.
@@ -108,6 +108,9 @@ class Rate:
     end_fee: int = 0
     surcharge_ppm: int = 0
     rounding: Rounding = field(factory=Rounding)
+    maximum_charge: int | None = None
+    beyond_maximum: Beyond = field(default=Beyond.FREE, converter=_beyond)
+    block_rounding: BlockRounding = field(default=BlockRounding.STEP, converter=_block_rounding)
 
     def __attrs_post_init__(self) -> None:
         if not self.steps:
@@ -124,25 +127,36 @@ class Rate:
         if not isinstance(self.rounding, Rounding):
             raise InvalidInput("rounding", self.rounding, "must be a Rounding")
 
-    @cached_property
-    def segments(self) -> tuple[_Segment, ...]:
-        """The steps as billed: where each really begins, after the last one's overrun.
+        if self.maximum_charge is not None:
+            self._check_maximum(self.maximum_charge)
 
-        A step that lies wholly inside the increment before it is never reached.
-        """
-        segments: list[_Segment] = []
-        position = usage = 0
-        for index, step in enumerate(self.steps):
-            following = self.steps[index + 1].from_second if step is not self.steps[-1] else None
-            if following is not None and position >= following:
-                continue
-            per_increment = step.increment * step.price_per_minute
-            times = None if following is None else -(-(following - position) // step.increment)
-            segments.append(_Segment(position, step.increment, per_increment, usage, times))
-            if times is not None:
-                position += times * step.increment
-                usage += times * per_increment
-        return tuple(segments)
+    def _check_maximum(self, maximum: int) -> None:
+        check_count("maximum_charge", maximum, self.minimum_charge, money.MAX_UNITS)
+        if maximum % self.rounding.unit:
+            problem = f"must be a multiple of the rounding unit, {self.rounding.unit}"
+            raise InvalidInput("maximum_charge", maximum, problem)
+        if self.ends_after is not None and self.ends_after <= self.unbilled_seconds:
+            raise InvalidInput("maximum_charge", maximum, "is less than the first increment costs")
+
+    def walk(self, position: int, until: int) -> tuple[int, int]:
+        """Bill increments as :func:`cardbill.increments.walk` does."""
+        return walk(self.steps, self.block_rounding, position, until)
+
+    def reach(self, position: int, until: int | None, budget: int) -> tuple[int | None, int]:
+        """Bill increments as :func:`cardbill.increments.reach` does."""
+        return reach(self.steps, self.block_rounding, position, until, budget)
+
+    @property
+    def unbilled_seconds(self) -> int:
+        """A call that may not last longer than this is none that anybody pays for."""
+        return max(self.grace_seconds, self.free_seconds)
+
+    @cached_property
+    def ends_after(self) -> int | None:
+        """After how many seconds the maximum charge ends a call; ``None``: it never does."""
+        if self.maximum_charge is None or self.beyond_maximum is Beyond.FREE:
+            return None
+        return _affordable(self, self.maximum_charge)
 
 
 def rate(
@@ -156,6 +170,9 @@ def rate(
     end_fee: object = 0,
     surcharge_percent: object = 0,
     rounding: Rounding | None = None,
+    maximum_charge: object = None,
+    beyond_maximum: Beyond | str = Beyond.FREE,
+    block_rounding: BlockRounding | str = BlockRounding.STEP,
     currency: str = "XXX",
 ) -> Rate:
     """Return a rate of one price, from amounts in the currency's major unit.
@@ -170,6 +187,9 @@ def rate(
         end_fee: Added after the surcharge.
         surcharge_percent: On connect fee and usage, in steps of 0.0001 %.
         rounding: Applied once, to the whole; default: up, to 0.0001.
+        maximum_charge: The most that a call costs; ``None``: no such limit.
+        beyond_maximum: ``free`` or ``disconnect``.
+        block_rounding: ``step`` or ``total``.
         currency: The ISO code that ``Money`` amounts must have.
 
     Raises:
@@ -179,6 +199,8 @@ def rate(
     400000
     """
     per_minute = money.units("price_per_minute", price_per_minute, currency)
+    if maximum_charge is not None:
+        maximum_charge = money.units("maximum_charge", maximum_charge, currency)
     return Rate(
         steps=steps_of(per_minute, *parse_increments("increments", increments)),
         connect_fee=money.units("connect_fee", connect_fee, currency),
@@ -188,30 +210,10 @@ def rate(
         end_fee=money.units("end_fee", end_fee, currency),
         surcharge_ppm=money.parts("surcharge_percent", surcharge_percent, _PPM_PER_PERCENT),
         rounding=rounding or Rounding(),
+        maximum_charge=maximum_charge,
+        beyond_maximum=beyond_maximum,
+        block_rounding=block_rounding,
     )
-
-
-def steps_of(price_per_minute: int, first: int, following: int) -> tuple[Step, ...]:
-    """Return the steps that ``first/following`` stands for at one price (ledger units)."""
-    begin = Step(0, price_per_minute, first)
-    return (begin,) if first == following else (begin, Step(first, price_per_minute, following))
-
-
-def parse_increments(field: str, text: str) -> tuple[int, int]:
-    """Return the two numbers of ``60/6``; a single number stands for both.
-
-    Raises:
-        InvalidInput: It is not of that form, or an increment is 0.
-    """
-    if not isinstance(text, str):
-        raise InvalidInput(field, text, "must be text like 60/6")
-    first, slash, following = text.partition("/")
-    if not slash:
-        following = first
-    for part in (first, following):
-        if not (part.isascii() and part.isdigit() and 1 <= len(part) <= 9 and int(part)):
-            raise InvalidInput(field, text, "must be two whole numbers of seconds, like 60/6")
-    return int(first), int(following)
 
 
 def billed_seconds(rate: Rate, seconds: int) -> int:
@@ -224,7 +226,7 @@ def billed_seconds(rate: Rate, seconds: int) -> int:
     billable = seconds - rate.free_seconds
     if seconds <= rate.grace_seconds or billable <= 0:
         return 0
-    return _walk(rate, billable)[0]
+    return rate.walk(0, billable)[0]
 
 
 def price(rate: Rate, seconds: int) -> int:
@@ -241,12 +243,7 @@ def price(rate: Rate, seconds: int) -> int:
     if seconds == 0 or seconds <= rate.grace_seconds:
         return 0
     billable = seconds - rate.free_seconds
-    usage = _walk(rate, billable)[1] if billable > 0 else 0
-    # In 1/60 of a ledger unit, times SURCHARGE_PARTS: an exact integer numerator.
-    exact = (rate.connect_fee * MINUTE + usage) * (SURCHARGE_PARTS + rate.surcharge_ppm)
-    exact += rate.end_fee * _DENOMINATOR
-    exact = max(exact, rate.minimum_charge * _DENOMINATOR)
-    return money.round_ratio(exact, _DENOMINATOR, rate.rounding.unit, rate.rounding.mode)
+    return charge(rate, rate.walk(0, billable)[1] if billable > 0 else 0)
 
 
 class Limit(NamedTuple):
@@ -270,51 +267,63 @@ def max_duration(rate: Rate, available: int, cap: int | None = None) -> Limit:
         cap: The most seconds allowed for other reasons; ``None``: no cap.
 
     Returns:
-        At most :data:`LONGEST_SECONDS`, which always has a price; without end only what has
-        no cap and costs no more however long it lasts.
+        At most :data:`LONGEST_SECONDS`, which always has a price, nor longer than the
+        maximum charge allows; without end only what has no cap and costs no more however
+        long it lasts.
 
     Raises:
         InvalidInput: `available` or `cap` is negative or no whole number.
     """
     check_count("available", available, 0, money.MAX_UNITS)
-    longest = LONGEST_SECONDS
     if cap is not None:
-        longest = min(longest, check_count("cap", cap, 0, money.MAX_UNITS))
-    affordable = _affordable(rate, available)
-    if affordable is not None and affordable < longest:
+        check_count("cap", cap, 0, money.MAX_UNITS)
+    affordable = None
+    maximum = rate.maximum_charge
+    if maximum is None or maximum > available:
+        affordable = _affordable(rate, available)
+    return limited(affordable, LONGEST_SECONDS, cap, rate.ends_after)
+
+
+def limited(affordable: int | None, longest: int, *caps: int | None) -> Limit:
+    """Return what is left of an affordable duration under caps; ``None``: there is no such cap."""
+    told = [cap for cap in caps if cap is not None]
+    least = min(longest, *told) if told else longest
+    if affordable is not None and affordable < least:
         return Limit(affordable, by_money=True)
-    endless = affordable is None and cap is None
-    return Limit(None if endless else longest, by_money=False)
+    return Limit(least if told or affordable is not None else None, by_money=False)
 
 
 _DENOMINATOR = MINUTE * SURCHARGE_PARTS
 
 
-def _walk(rate: Rate, billable: int) -> tuple[int, int]:
-    """Return (billed seconds, usage in 1/60 ledger unit) for `billable` > 0 seconds."""
-    for start, increment, per_increment, before, times in rate.segments:
-        begun = -(-(billable - start) // increment)
-        if times is None or begun <= times:
-            return start + begun * increment, before + begun * per_increment
-    raise AssertionError("the last segment has no end")
+def charge(rate: Rate, usage: int) -> int:
+    """Return the price, in ledger units, of a call with that usage in 1/60 ledger unit."""
+    # In 1/60 of a ledger unit, times SURCHARGE_PARTS: an exact integer numerator.
+    exact = (rate.connect_fee * MINUTE + usage) * (SURCHARGE_PARTS + rate.surcharge_ppm)
+    exact += rate.end_fee * _DENOMINATOR
+    exact = max(exact, rate.minimum_charge * _DENOMINATOR)
+    if rate.maximum_charge is not None:
+        exact = min(exact, rate.maximum_charge * _DENOMINATOR)
+    return money.round_ratio(exact, _DENOMINATOR, rate.rounding.unit, rate.rounding.mode)
+
+
+def usage_budget(rate: Rate, available: int) -> int:
+    """Return the most usage, in 1/60 ledger unit, whose price fits in `available`.
+
+    The inverse of :func:`charge` but for the maximum charge; negative: not even a call
+    without usage does.
+    """
+    budget = money.largest_ratio(available, _DENOMINATOR, rate.rounding.unit, rate.rounding.mode)
+    if rate.minimum_charge * _DENOMINATOR > budget:
+        return -1
+    budget = (budget - rate.end_fee * _DENOMINATOR) // (SURCHARGE_PARTS + rate.surcharge_ppm)
+    return budget - rate.connect_fee * MINUTE
 
 
 def _affordable(rate: Rate, available: int) -> int | None:
-    """Return the longest affordable duration; ``None`` when every duration is."""
-    free, grace = rate.free_seconds, rate.grace_seconds
-    budget = money.largest_ratio(available, _DENOMINATOR, rate.rounding.unit, rate.rounding.mode)
-    if rate.minimum_charge * _DENOMINATOR > budget:
-        return grace
-    usage_budget = (budget - rate.end_fee * _DENOMINATOR) // (SURCHARGE_PARTS + rate.surcharge_ppm)
-    usage_budget -= rate.connect_fee * MINUTE
-    if usage_budget < 0:
-        return grace
-    for start, increment, per_increment, before, times in rate.segments:
-        if per_increment == 0:
-            if times is None:
-                return None
-            continue
-        fits = (usage_budget - before) // per_increment
-        if times is None or fits < times:
-            return max(grace, free + start + fits * increment)
-    raise AssertionError("the last segment has no end")
+    """Return the longest duration whose price, but for the maximum, fits; ``None``: every."""
+    budget = usage_budget(rate, available)
+    if budget < 0:
+        return rate.grace_seconds
+    reached, _ = rate.reach(0, None, budget)
+    return None if reached is None else max(rate.grace_seconds, rate.free_seconds + reached)

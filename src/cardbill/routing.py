@@ -13,7 +13,8 @@ from attrs import frozen
 
 from cardbill.errors import MissingFields
 from cardbill.names import check_name
-from cardbill.rating import Rate, price
+from cardbill.rating import Rate
+from cardbill.tariffs import Tariff
 
 if TYPE_CHECKING:
     from cardbill.decks import Deck
@@ -50,17 +51,22 @@ class Route(NamedTuple):
         carrier: The carrier's name.
         number: The E.164 number to send it.
         prefix: The row of the carrier's deck that applies.
-        rate: What the carrier charges, in the card's currency.
+        tariff: What the carrier charges, in the card's currency.
     """
 
     carrier: str
     number: str
     prefix: str
-    rate: Rate
+    tariff: Tariff
 
-    def cost(self, seconds: int) -> int:
-        """Return what the carrier charges for that long, in ledger units."""
-        return price(self.rate, seconds)
+    @property
+    def rate(self) -> Rate:
+        """The carrier's rate in force at the grant."""
+        return self.tariff.rate
+
+    def cost(self, seconds: int, answered_at: datetime) -> int:
+        """Return what the carrier charges for that long, answered then, in ledger units."""
+        return self.tariff.price(seconds, answered_at)
 
 
 class Refused(NamedTuple):
@@ -82,6 +88,7 @@ def routes(
     *,
     currency: str,
     seconds: int | None,
+    lasting: int = REFERENCE_SECONDS,
 ) -> tuple[tuple[Route, ...], tuple[Refused, ...]]:
     """Return the cheapest routes for a number, in order, and the carriers left out.
 
@@ -94,6 +101,7 @@ def routes(
         at: Which rates are in force.
         currency: The card's; a carrier whose deck is in another one is left out.
         seconds: The longest the call may last; ``None``: without end.
+        lasting: For how long routes must know the carriers' rates.
     """
     length = REFERENCE_SECONDS if seconds is None else min(seconds, REFERENCE_SECONDS)
     usable: list[tuple[int, str, Route]] = []
@@ -106,7 +114,8 @@ def routes(
         elif match.blocked:
             refused.append(Refused(carrier.name, "barred"))
         else:
-            route = Route(carrier.name, number, match.prefix, match.rate)
-            usable.append((route.cost(length), carrier.name, route))
+            tariff = deck.tariff(match, number, at, lasting)
+            route = Route(carrier.name, number, match.prefix, tariff)
+            usable.append((route.cost(length, at), carrier.name, route))
     usable.sort(key=lambda priced: priced[:2])
     return tuple(route for _, _, route in usable[:MOST_ROUTES]), tuple(refused)

@@ -20,7 +20,6 @@ from cardbill.denials import Denial
 from cardbill.errors import CallEnded, IdempotencyMismatch, InvalidInput, UnknownCall
 from cardbill.holds import Hold, LimitedBy, renewed, reported, whole_seconds
 from cardbill.plans import Unauthorised
-from cardbill.rating import price
 from cardbill.routing import Route
 
 _NO_MORE = {
@@ -28,6 +27,7 @@ _NO_MORE = {
     LimitedBy.PLAN: Denial.LIMIT_REACHED,
     LimitedBy.EXPIRY: Denial.EXPIRED,
     LimitedBy.SLICE: Denial.LIMIT_REACHED,
+    LimitedBy.RATE: Denial.LIMIT_REACHED,
 }
 
 
@@ -158,6 +158,8 @@ def _unauthorised(
     match = deck.match(number, answered)
     if plan.unauthorised_calls is Unauthorised.NOTE or match is None:
         return card.note(call_id, Outcome.UNAUTHORISED, told, at)
+    seconds = whole_seconds(told.talk_ms)
+    tariff = deck.tariff(match, number, answered, seconds)
     hold = Hold(
         call_id=call_id,
         number=number,
@@ -167,7 +169,7 @@ def _unauthorised(
         deck=plan.deck,
         deck_version=shelf.version(DECK, plan.deck),
         plan=plan.name,
-        rate=match.rate,
+        tariff=tariff,
         routes=(),
         granted_at=answered,
         cap_seconds=None,
@@ -176,7 +178,7 @@ def _unauthorised(
         charge_unreported=False,
         max_seconds=None,
         limited_by=None,
-        amount=price(match.rate, whole_seconds(told.talk_ms)),
+        amount=tariff.price(seconds, answered),
     )
     if not card.opened:
         first_use(card, batch, (plan.name, version), at)
@@ -209,7 +211,9 @@ def _route(hold: Hold, told: Report, shelf: Snapshot, currency: str) -> Route | 
     match = deck.match(hold.number, hold.granted_at)
     if match is None or deck.currency != currency:
         return None
-    return Route(told.carrier, hold.number, match.prefix, match.rate)
+    seconds = whole_seconds(told.talk_ms)
+    tariff = deck.tariff(match, hold.number, hold.granted_at, seconds)
+    return Route(told.carrier, hold.number, match.prefix, tariff)
 
 
 def _same(record: CallRecord, told: Report) -> CallRecord:

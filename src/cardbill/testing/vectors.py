@@ -19,7 +19,8 @@ from attrs import define, field
 
 from cardbill import money
 from cardbill.errors import CardbillError
-from cardbill.rating import Rate, Rounding, Step, billed_seconds, max_duration, price
+from cardbill.increments import Step
+from cardbill.rating import Rate, Rounding, billed_seconds, max_duration, price
 
 DATA = Path(__file__).parent / "data"
 RATED = ("price", "tiers", "rounding", "free_seconds", "minimum_charge", "documented")

@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "decks",
         "deckfiles",
         "throttling",
+        "groups",
     ),
     ("flags", "plans", "routing", "catalogue"),
     ("holds", "calls", "cards", "cardstate"),

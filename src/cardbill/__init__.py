@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cardbill.errors import CardbillError
     from cardbill.exporting import IssuedPin
     from cardbill.flags import BatchFlags
+    from cardbill.groups import DestinationGroup
     from cardbill.holds import LimitedBy
     from cardbill.increments import BlockRounding, Step
     from cardbill.inquiry import CardView
@@ -59,6 +60,7 @@ _HOMES = {
     "engine": ("Engine", "Swept"),
     "errors": ("CardbillError",),
     "flags": ("BatchFlags",),
+    "groups": ("DestinationGroup",),
     "holds": ("LimitedBy",),
     "increments": ("BlockRounding", "Step"),
     "inquiry": ("CardView",),
@@ -100,6 +102,7 @@ __all__ = [
     "DeckRow",
     "Denial",
     "Denied",
+    "DestinationGroup",
     "DestinationMargin",
     "DialPlan",
     "Engine",

@@ -140,6 +140,8 @@ def _grant(
         return denied(Denial.NO_RATE)
     if match.blocked:
         return denied(Denial.DESTINATION_BARRED, f"prefix {match.prefix}")
+    if barred := shelf.among(plan.barred, number):
+        return denied(Denial.DESTINATION_BARRED, f"{barred} is barred by the plan")
     if card.available < plan.minimum_units:
         return denied(Denial.BELOW_MINIMUM)
     cap, capped_by = _cap(plan, _expiry(card, batch, at), at)

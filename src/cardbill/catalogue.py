@@ -8,7 +8,7 @@ for by raising :class:`NotLoaded`, and the engine loads it and takes the step ag
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,9 +18,10 @@ from cardbill import money
 from cardbill.access import AccessNumber
 from cardbill.batches import Batch
 from cardbill.decks import Deck
-from cardbill.dialing import DialPlan
+from cardbill.dialing import DialPlan, is_digits
 from cardbill.errors import CardbillError, RowUnreadable, SchemaTooNew, UnknownName
 from cardbill.flags import BatchFlags
+from cardbill.groups import DestinationGroup
 from cardbill.plans import BillingCycle, Plan
 from cardbill.routing import Carrier
 
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
     from moneyed import Money
 
 BATCH, PLAN, DECK, CARRIER, ACCESS = "batch", "plan", "deck", "carrier", "access"
-FLAGS, NUMBERING, KEY = "flags", "numbering", "key"
+FLAGS, NUMBERING, KEY, GROUP = "flags", "numbering", "key", "group"
 """The kinds of items. ``flags`` are a batch's, ``numbering`` holds which card numbers are
 whose, ``key`` the check values of keyrings."""
 
-Item = Batch | Plan | Carrier | Deck | AccessNumber | BatchFlags
+Item = Batch | Plan | Carrier | Deck | AccessNumber | BatchFlags | DestinationGroup
 """What is published."""
 
 T = TypeVar("T")
@@ -116,6 +117,18 @@ class Snapshot:
         """Return an access number as it stands now."""
         return self._item(ACCESS, number, AccessNumber)
 
+    def group(self, name: str) -> DestinationGroup:
+        """Return a destination group as it stands now."""
+        return self._item(GROUP, name, DestinationGroup)
+
+    def among(self, destinations: Iterable[str], number: str) -> str:
+        """Return the first prefix or group among destinations that a number is in; or none."""
+        for each in destinations:
+            inside = number.startswith(each) if is_digits(each) else self.group(each).holds(number)
+            if inside:
+                return each
+        return ""
+
     def _item(self, kind: str, name: str, of: type[T], version: int | None = None) -> T:
         if version is None:
             version = self._heads.get((kind, name), 0)
@@ -142,6 +155,8 @@ def encode(item: Item) -> tuple[str, str, bytes]:
             return CARRIER, item.name, _dump({"name": item.name, "deck": item.deck})
         case BatchFlags():
             return FLAGS, "", _dump({"blocked": item.blocked, "frozen": item.frozen})
+        case DestinationGroup():
+            return GROUP, item.name, _dump(asdict(item))
         case AccessNumber():
             return ACCESS, item.number, _dump(_access_fields(item))
         case Deck():
@@ -226,6 +241,7 @@ def _plan_fields(plan: Plan) -> dict[str, Any]:
         "ani_limit": plan.ani_limit,
         "ani_confirm": plan.ani_confirm,
         "ani_rebind": plan.ani_rebind.value,
+        "barred": plan.barred,
     }
 
 
@@ -248,6 +264,10 @@ def _carrier(content: bytes) -> Carrier:
 
 def _flags(content: bytes) -> BatchFlags:
     return BatchFlags(**_load(content))
+
+
+def _group(content: bytes) -> DestinationGroup:
+    return DestinationGroup(**_load(content))
 
 
 def _access_fields(access: AccessNumber) -> dict[str, Any]:
@@ -276,6 +296,7 @@ _DECODERS: Mapping[str, Callable[[bytes], Item]] = {
     CARRIER: _carrier,
     FLAGS: _flags,
     ACCESS: _access,
+    GROUP: _group,
     DECK: Deck.from_bytes,
 }
 

@@ -5,6 +5,7 @@ Source: domain.md section 5.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from enum import Enum
 from functools import cached_property
@@ -14,6 +15,7 @@ from attrs import field, frozen
 
 from cardbill import money
 from cardbill.errors import InvalidInput, MissingFields, PlanRefused
+from cardbill.groups import check_destinations
 from cardbill.names import check_choice, check_count, check_date, check_language, check_name
 
 if TYPE_CHECKING:
@@ -104,6 +106,10 @@ def _rebind(value: Rebind | str) -> Rebind:
     return check_choice("ani_rebind", value, Rebind)
 
 
+def _barred(value: Iterable[str]) -> tuple[str, ...]:
+    return check_destinations("barred", value)
+
+
 def _code(currency: str | Currency) -> str:
     return money.currency_code("currency", currency) if currency else ""
 
@@ -134,6 +140,7 @@ class Plan:
             operator (the default).
         ani_rebind: What happens when the number is another card's: ``refuse`` (the default)
             or ``move``.
+        barred: Prefixes, and names of destination groups, that cannot be called.
 
     Raises:
         MissingFields: Name, currency or deck is left out; each is named.
@@ -154,6 +161,7 @@ class Plan:
     ani_limit: int = 0
     ani_confirm: bool = True
     ani_rebind: Rebind = field(default=Rebind.REFUSE, converter=_rebind)
+    barred: tuple[str, ...] = field(default=(), converter=_barred)
 
     def __attrs_post_init__(self) -> None:
         required = ("name", "currency", "deck")

@@ -14,6 +14,7 @@ from cardbill.access import AccessNumber, plain_access
 from cardbill.catalogue import Item, NotLoaded, Snapshot
 from cardbill.decks import Deck
 from cardbill.errors import InvalidInput, InvalidNumber, WrongCurrency
+from cardbill.groups import DestinationGroup, groups_of
 from cardbill.names import check_kind, check_name
 from cardbill.plans import Plan
 from cardbill.routing import Carrier
@@ -152,7 +153,7 @@ class Plans(Collection[Plan]):
             The version.
 
         Raises:
-            UnknownName: There is no deck of the name the plan gives.
+            UnknownName: There is no deck or no destination group of a name the plan gives.
             WrongCurrency: That deck is in another currency.
         """
         check_kind("plan", plan, Plan)
@@ -160,6 +161,8 @@ class Plans(Collection[Plan]):
         if deck.currency != plan.currency:
             problem = f"deck {plan.deck!r} is in {deck.currency}"
             raise WrongCurrency("currency", plan.currency, problem)
+        for group in groups_of(plan.barred):
+            self._shelf.get(partial(Snapshot.group, name=group))
         return self._shelf.publish(plan)
 
     def get(self, name: str, version: int | None = None) -> Plan:
@@ -169,6 +172,31 @@ class Plans(Collection[Plan]):
             UnknownName: There is none.
         """
         return self._shelf.get(lambda snapshot: snapshot.plan(name, version))
+
+
+class Groups(Collection[DestinationGroup]):
+    """Destination groups."""
+
+    _kind = catalogue.GROUP
+
+    def publish(self, group: DestinationGroup) -> int:
+        """Publish a destination group; what names it counts by it from now on.
+
+        Returns:
+            The version.
+
+        Raises:
+            InvalidInput: It is no :class:`DestinationGroup`.
+        """
+        return self._shelf.publish(check_kind("group", group, DestinationGroup))
+
+    def get(self, name: str) -> DestinationGroup:
+        """Return a destination group.
+
+        Raises:
+            UnknownName: There is none.
+        """
+        return self._shelf.get(lambda snapshot: snapshot.group(name))
 
 
 class Carriers(Collection[Carrier]):

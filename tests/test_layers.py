@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "deckfiles",
         "throttling",
         "groups",
+        "cycles",
     ),
     ("flags", "plans", "routing", "catalogue"),
     ("holds", "calls", "cards", "cardstate"),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cardbill.batches import Batch, FirstUse, Validity
     from cardbill.calls import CallRecord, Outcome
     from cardbill.cards import Entry, EntryKind
+    from cardbill.cycles import BillingCycle, CycleUnit
     from cardbill.deckfiles import read_deck
     from cardbill.decks import Deck, DeckRow, Match
     from cardbill.denials import Denial
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from cardbill.keyring import Keyring
     from cardbill.money import RoundingMode, format_money
     from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
-    from cardbill.plans import BillingCycle, CycleUnit, Plan, Rebind, Unauthorised, Unreported
+    from cardbill.plans import Plan, Rebind, Unauthorised, Unreported
     from cardbill.rating import Beyond, Rate, Rounding, max_duration, price, rate
     from cardbill.registration import NotRegistered, RegisteredNumber, Registration
     from cardbill.reports import DestinationMargin, Utilisation
@@ -53,6 +54,7 @@ _HOMES = {
     "batches": ("Batch", "FirstUse", "Validity"),
     "calls": ("CallRecord", "Outcome"),
     "cards": ("Entry", "EntryKind"),
+    "cycles": ("BillingCycle", "CycleUnit"),
     "deckfiles": ("read_deck",),
     "decks": ("Deck", "DeckRow", "Match"),
     "denials": ("Denial",),
@@ -69,7 +71,7 @@ _HOMES = {
     "keyring": ("Keyring",),
     "money": ("RoundingMode", "format_money"),
     "opening": ("open", "open_storage"),
-    "plans": ("BillingCycle", "CycleUnit", "Plan", "Rebind", "Unauthorised", "Unreported"),
+    "plans": ("Plan", "Rebind", "Unauthorised", "Unreported"),
     "rating": ("Beyond", "Rate", "Rounding", "max_duration", "price", "rate"),
     "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
     "reports": ("DestinationMargin", "Utilisation"),

@@ -17,12 +17,13 @@ from attrs import asdict
 from cardbill import money
 from cardbill.access import AccessNumber
 from cardbill.batches import Batch
+from cardbill.cycles import BillingCycle
 from cardbill.decks import Deck
 from cardbill.dialing import DialPlan, is_digits
 from cardbill.errors import CardbillError, RowUnreadable, SchemaTooNew, UnknownName
 from cardbill.flags import BatchFlags
 from cardbill.groups import DestinationGroup
-from cardbill.plans import BillingCycle, Plan
+from cardbill.plans import Plan
 from cardbill.routing import Carrier
 
 if TYPE_CHECKING:

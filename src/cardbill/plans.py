@@ -6,7 +6,6 @@ Source: domain.md section 5.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from cardbill import money
+from cardbill.cycles import BillingCycle, CycleUnit
 from cardbill.errors import InvalidInput, MissingFields, PlanRefused
 from cardbill.groups import check_destinations
-from cardbill.names import check_choice, check_count, check_date, check_language, check_name
+from cardbill.names import check_choice, check_count, check_language, check_name
 
 if TYPE_CHECKING:
     from moneyed import Currency, Money
@@ -26,45 +26,6 @@ if TYPE_CHECKING:
 LONGEST_CALL_SECONDS = 31 * 24 * 3600
 MOST_NUMBERS = 50
 """The most callers' numbers one card may have registered."""
-_LONGEST_CYCLE = {"days": 365_250, "weeks": 52_178, "months": 12_000, "years": 1_000}
-
-
-class CycleUnit(Enum):
-    """What a billing cycle is counted in."""
-
-    DAYS = "days"
-    WEEKS = "weeks"
-    MONTHS = "months"
-    YEARS = "years"
-    NEVER = "never"
-    """No cycle at all: a prepaid card needs no invoice."""
-    ON_DEMAND = "on_demand"
-    """Opened and closed by hand, as a call shop does; not for cards."""
-
-
-def _unit(value: CycleUnit | str) -> CycleUnit:
-    return check_choice("billing_cycle unit", value, CycleUnit)
-
-
-@frozen(kw_only=True)
-class BillingCycle:
-    """How long a billing period lasts and where it is anchored.
-
-    Attributes:
-        unit: Days, weeks, months, years, never or on demand.
-        count: How many units; up to 1,000 years.
-        anchor: A calendar date that one period begins on; ``None``: the activation.
-    """
-
-    unit: CycleUnit = field(default=CycleUnit.NEVER, converter=_unit)
-    count: int = 1
-    anchor: date | None = None
-
-    def __attrs_post_init__(self) -> None:
-        longest = _LONGEST_CYCLE.get(self.unit.value, 1)
-        check_count("billing_cycle count", self.count, 1, longest)
-        if self.anchor is not None:
-            check_date("billing_cycle anchor", self.anchor)
 
 
 class Unreported(Enum):

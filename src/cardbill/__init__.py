@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cardbill.batches import Batch, FirstUse, Validity
     from cardbill.calls import CallRecord, Outcome
     from cardbill.cards import Entry, EntryKind
+    from cardbill.charges import Charge, Short, Trigger
     from cardbill.cycles import BillingCycle, CycleUnit
     from cardbill.deckfiles import read_deck
     from cardbill.decks import Deck, DeckRow, Match
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from cardbill.keyring import Keyring
     from cardbill.money import RoundingMode, format_money
     from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
+    from cardbill.packages import Given, Package, Unit
     from cardbill.plans import Plan, Rebind, Unauthorised, Unreported
     from cardbill.rating import Beyond, Rate, Rounding, max_duration, price, rate
     from cardbill.registration import NotRegistered, RegisteredNumber, Registration
@@ -54,6 +56,7 @@ _HOMES = {
     "batches": ("Batch", "FirstUse", "Validity"),
     "calls": ("CallRecord", "Outcome"),
     "cards": ("Entry", "EntryKind"),
+    "charges": ("Charge", "Short", "Trigger"),
     "cycles": ("BillingCycle", "CycleUnit"),
     "deckfiles": ("read_deck",),
     "decks": ("Deck", "DeckRow", "Match"),
@@ -71,6 +74,7 @@ _HOMES = {
     "keyring": ("Keyring",),
     "money": ("RoundingMode", "format_money"),
     "opening": ("open", "open_storage"),
+    "packages": ("Given", "Package", "Unit"),
     "plans": ("Plan", "Rebind", "Unauthorised", "Unreported"),
     "rating": ("Beyond", "Rate", "Rounding", "max_duration", "price", "rate"),
     "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
@@ -99,6 +103,7 @@ __all__ = [
     "CardView",
     "CardbillError",
     "Carrier",
+    "Charge",
     "CycleUnit",
     "Deck",
     "DeckRow",
@@ -112,6 +117,7 @@ __all__ = [
     "EntryKind",
     "FirstUse",
     "Generated",
+    "Given",
     "Grant",
     "GuessLimit",
     "GuessPool",
@@ -121,6 +127,7 @@ __all__ = [
     "Match",
     "NotRegistered",
     "Outcome",
+    "Package",
     "Plan",
     "Rate",
     "Rebind",
@@ -129,12 +136,15 @@ __all__ = [
     "Rounding",
     "RoundingMode",
     "Route",
+    "Short",
     "Stage",
     "Status",
     "Step",
     "Swept",
     "Throttle",
+    "Trigger",
     "Unauthorised",
+    "Unit",
     "Unreported",
     "Utilisation",
     "Validity",

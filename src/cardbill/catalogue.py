@@ -17,7 +17,6 @@ from attrs import asdict
 from cardbill import money
 from cardbill.access import AccessNumber
 from cardbill.batches import Batch
-from cardbill.cycles import BillingCycle
 from cardbill.decks import Deck
 from cardbill.dialing import DialPlan, is_digits
 from cardbill.errors import CardbillError, RowUnreadable, SchemaTooNew, UnknownName
@@ -25,6 +24,14 @@ from cardbill.flags import BatchFlags
 from cardbill.groups import DestinationGroup
 from cardbill.plans import Plan
 from cardbill.routing import Carrier
+from cardbill.saleterms import (
+    charge_from_dict,
+    charge_to_dict,
+    cycle_from_list,
+    cycle_to_list,
+    package_from_dict,
+    package_to_dict,
+)
 
 if TYPE_CHECKING:
     from moneyed import Money
@@ -225,13 +232,12 @@ def _batch(content: bytes) -> Batch:
 
 
 def _plan_fields(plan: Plan) -> dict[str, Any]:
-    cycle = plan.billing_cycle
     minimum = None if plan.minimum_balance is None else [plan.minimum_units, plan.currency]
     return {
         "name": plan.name,
         "currency": plan.currency,
         "deck": plan.deck,
-        "billing_cycle": [cycle.unit.value, cycle.count, _day(cycle.anchor)],
+        "billing_cycle": cycle_to_list(plan.billing_cycle),
         "max_call_seconds": plan.max_call_seconds,
         "calls_at_once": plan.calls_at_once,
         "slice_seconds": plan.slice_seconds,
@@ -243,17 +249,20 @@ def _plan_fields(plan: Plan) -> dict[str, Any]:
         "ani_confirm": plan.ani_confirm,
         "ani_rebind": plan.ani_rebind.value,
         "barred": plan.barred,
+        "packages": [package_to_dict(package) for package in plan.packages],
+        "charges": [charge_to_dict(charge) for charge in plan.charges],
     }
 
 
 def _plan(content: bytes) -> Plan:
     fields = _load(content)
-    unit, count, anchor = fields["billing_cycle"]
     minimum = fields["minimum_balance"]
     return Plan(
         **{
             **fields,
-            "billing_cycle": BillingCycle(unit=unit, count=count, anchor=_date(anchor)),
+            "billing_cycle": cycle_from_list(fields["billing_cycle"]),
+            "packages": [package_from_dict(each) for each in fields.get("packages", ())],
+            "charges": [charge_from_dict(each) for each in fields.get("charges", ())],
             "minimum_balance": minimum and _money(minimum),
         }
     )

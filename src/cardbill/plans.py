@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from cardbill import money
-from cardbill.cycles import BillingCycle, CycleUnit
+from cardbill.charges import Charge, check_charges
+from cardbill.cycles import COUNTED, BillingCycle, CycleUnit
 from cardbill.errors import InvalidInput, MissingFields, PlanRefused
-from cardbill.groups import check_destinations
+from cardbill.groups import check_destinations, groups_of
 from cardbill.names import check_choice, check_count, check_language, check_name
+from cardbill.packages import Given, Package, check_packages
 
 if TYPE_CHECKING:
     from moneyed import Currency, Money
@@ -102,6 +104,8 @@ class Plan:
         ani_rebind: What happens when the number is another card's: ``refuse`` (the default)
             or ``move``.
         barred: Prefixes, and names of destination groups, that cannot be called.
+        packages: What its cards get beside their money: at most 50.
+        charges: What they pay besides the price of calls, in this order: at most 50.
 
     Raises:
         MissingFields: Name, currency or deck is left out; each is named.
@@ -123,6 +127,8 @@ class Plan:
     ani_confirm: bool = True
     ani_rebind: Rebind = field(default=Rebind.REFUSE, converter=_rebind)
     barred: tuple[str, ...] = field(default=(), converter=_barred)
+    packages: tuple[Package, ...] = field(default=(), converter=tuple)
+    charges: tuple[Charge, ...] = field(default=(), converter=tuple)
 
     def __attrs_post_init__(self) -> None:
         required = ("name", "currency", "deck")
@@ -143,6 +149,20 @@ class Plan:
         if not isinstance(self.ani_confirm, bool):
             raise InvalidInput("ani_confirm", self.ani_confirm, "must be True or False")
         check_count("minimum_balance", self.minimum_units, 0, money.MAX_UNITS)
+        check_packages(self.packages, self.currency)
+        check_charges(self.charges, self.currency)
+        renewed = [package.name for package in self.packages if package.given is Given.CYCLE]
+        if renewed and self.billing_cycle.unit not in COUNTED:
+            problem = f"package {renewed[0]!r} is given with each cycle: there is none"
+            raise InvalidInput("billing_cycle", self.billing_cycle.unit.value, problem)
+
+    @property
+    def groups(self) -> list[str]:
+        """The destination groups that its terms name."""
+        named = {*self.barred}
+        named.update(*(package.destinations for package in self.packages))
+        named.update(*(charge.destinations for charge in self.charges))
+        return sorted(groups_of(named))
 
     @cached_property
     def minimum_units(self) -> int:

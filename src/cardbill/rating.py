@@ -296,18 +296,26 @@ def limited(affordable: int | None, longest: int, *caps: int | None) -> Limit:
 _DENOMINATOR = MINUTE * SURCHARGE_PARTS
 
 
-def charge(rate: Rate, usage: int) -> int:
-    """Return the price, in ledger units, of a call with that usage in 1/60 ledger unit."""
+def charge(rate: Rate, usage: int, *, drawing: bool = False) -> int:
+    """Return the price, in ledger units, of a call with that usage in 1/60 ledger unit.
+
+    Args:
+        rate: The terms.
+        usage: Of the increments that are billed.
+        drawing: The call draws on a bucket: the minimum applies only if money is charged.
+    """
     # In 1/60 of a ledger unit, times SURCHARGE_PARTS: an exact integer numerator.
     exact = (rate.connect_fee * MINUTE + usage) * (SURCHARGE_PARTS + rate.surcharge_ppm)
     exact += rate.end_fee * _DENOMINATOR
+    if drawing and not exact:
+        return 0
     exact = max(exact, rate.minimum_charge * _DENOMINATOR)
     if rate.maximum_charge is not None:
         exact = min(exact, rate.maximum_charge * _DENOMINATOR)
     return money.round_ratio(exact, _DENOMINATOR, rate.rounding.unit, rate.rounding.mode)
 
 
-def usage_budget(rate: Rate, available: int) -> int:
+def usage_budget(rate: Rate, available: int, *, drawing: bool = False) -> int:
     """Return the most usage, in 1/60 ledger unit, whose price fits in `available`.
 
     The inverse of :func:`charge` but for the maximum charge; negative: not even a call
@@ -315,7 +323,7 @@ def usage_budget(rate: Rate, available: int) -> int:
     """
     budget = money.largest_ratio(available, _DENOMINATOR, rate.rounding.unit, rate.rounding.mode)
     if rate.minimum_charge * _DENOMINATOR > budget:
-        return -1
+        return 0 if drawing and not rate.connect_fee and not rate.end_fee else -1
     budget = (budget - rate.end_fee * _DENOMINATOR) // (SURCHARGE_PARTS + rate.surcharge_ppm)
     return budget - rate.connect_fee * MINUTE
 

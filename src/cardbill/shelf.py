@@ -14,7 +14,7 @@ from cardbill.access import AccessNumber, plain_access
 from cardbill.catalogue import Item, NotLoaded, Snapshot
 from cardbill.decks import Deck
 from cardbill.errors import InvalidInput, InvalidNumber, WrongCurrency
-from cardbill.groups import DestinationGroup, groups_of
+from cardbill.groups import DestinationGroup
 from cardbill.names import check_kind, check_name
 from cardbill.plans import Plan
 from cardbill.routing import Carrier
@@ -161,7 +161,7 @@ class Plans(Collection[Plan]):
         if deck.currency != plan.currency:
             problem = f"deck {plan.deck!r} is in {deck.currency}"
             raise WrongCurrency("currency", plan.currency, problem)
-        for group in groups_of(plan.barred):
+        for group in plan.groups:
             self._shelf.get(partial(Snapshot.group, name=group))
         return self._shelf.publish(plan)
 

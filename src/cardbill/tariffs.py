@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cardbill import rating
 from cardbill.increments import LONGEST_SECONDS
@@ -46,10 +46,30 @@ class Tariff:
         rate: From the grant on.
         changes: (second since 1970 UTC, rate from then on), rising, after the grant; empty:
             one rate all along.
+        drawing: The call draws on a bucket, see :meth:`after`.
     """
 
     rate: Rate
     changes: tuple[tuple[int, Rate], ...] = ()
+    drawing: bool = False
+
+    def after(self, seconds: int, *, connect_fee: bool) -> Tariff:
+        """Return the tariff of a call that draws so many seconds on buckets first.
+
+        They come after free seconds and before increments; money rating then starts at
+        step 0, and the minimum applies only if money is charged.
+
+        Args:
+            seconds: What the buckets hold for it.
+            connect_fee: Whether it is charged all the same.
+        """
+        return Tariff(
+            _after(self.rate, seconds, connect_fee=connect_fee),
+            tuple(
+                (at, _after(rate, seconds, connect_fee=connect_fee)) for at, rate in self.changes
+            ),
+            drawing=True,
+        )
 
     # -- one answer -----------------------------------------------------------------------
 
@@ -59,7 +79,7 @@ class Tariff:
         Raises:
             InvalidInput: As for :func:`cardbill.rating.price`.
         """
-        if not self.changes:
+        if self._plain:
             return rating.price(self.rate, seconds)
         check_count("seconds", seconds, 0, LONGEST_SECONDS)
         return self._price(seconds, second_of(answered_at))
@@ -78,6 +98,10 @@ class Tariff:
             return 0
         return _walk(pieces, seconds - base.free_seconds)[0]
 
+    def rate_at(self, answered_at: datetime) -> Rate:
+        """Return the rate whose fees, grace and free seconds apply to that answer."""
+        return self._at(second_of(answered_at)) if self.changes else self.rate
+
     def pieces(self, answered_at: datetime) -> tuple[Rate, list[Piece]]:
         """Return the rate whose fees apply, and the rates of the increments in turn."""
         return self._from(second_of(answered_at))
@@ -86,7 +110,7 @@ class Tariff:
 
     def highest(self, seconds: int, granted_at: datetime) -> int:
         """Return the most that a call of that length can cost, whenever it is answered."""
-        if not self.changes:
+        if self._plain:
             return rating.price(self.rate, seconds)
         first = second_of(granted_at)
         last = first if self._alike(first, seconds) else first + SETUP_SECONDS
@@ -98,35 +122,68 @@ class Tariff:
         The exact inverse of :meth:`highest`, see :func:`cardbill.rating.max_duration`; where
         the rate changes, no call is longer than :data:`LONGEST_SPLIT_SECONDS`.
         """
-        if not self.changes:
+        if self._plain:
             return rating.max_duration(self.rate, available, cap)
-        cap = LONGEST_SPLIT_SECONDS if cap is None else min(cap, LONGEST_SPLIT_SECONDS)
+        most = LONGEST_SECONDS
+        if self.changes:
+            most = LONGEST_SPLIT_SECONDS
+            cap = most if cap is None else min(cap, most)
         first = second_of(granted_at)
         affordable = ends_after = None
         for answer in range(first, first + SETUP_SECONDS + 1):
-            if answer > first and self._alike(first, cap if affordable is None else affordable):
+            if answer > first and self._alike(first, _least(affordable, cap)):
                 break
-            base, pieces = self._from(answer)
+            base = self._at(answer)
             if base.beyond_maximum is Beyond.DISCONNECT and base.maximum_charge is not None:
-                ends_after = _least(ends_after, _affordable(base, pieces, base.maximum_charge))
+                ends_after = _least(ends_after, self._affordable(answer, base.maximum_charge))
             if base.maximum_charge is not None and base.maximum_charge <= available:
                 continue
-            if affordable is None or _price(base, pieces, affordable) > available:
-                affordable = _least(affordable, _affordable(base, pieces, available))
-        return limited(affordable, LONGEST_SPLIT_SECONDS, cap, ends_after)
+            if affordable is None or self._price(affordable, answer) > available:
+                affordable = _least(affordable, self._affordable(answer, available))
+        return limited(affordable, most, cap, ends_after)
 
     def unbilled_seconds(self, granted_at: datetime) -> int:
-        """Return how long a call may be, at most, that nobody pays for however it is answered."""
-        if not self.changes:
-            return self.rate.unbilled_seconds
-        last = second_of(granted_at) + SETUP_SECONDS
-        rates = [self.rate, *(rate for second, rate in self.changes if second <= last)]
-        return min(rate.unbilled_seconds for rate in rates)
+        """Return how long a call is that nobody pays for, whenever it is answered."""
+        return min(rate.unbilled_seconds for rate in self._answering(granted_at))
+
+    def grace_seconds(self, granted_at: datetime) -> int:
+        """Return the grace that a call has, whenever it is answered."""
+        return min(rate.grace_seconds for rate in self._answering(granted_at))
+
+    def free_seconds(self, granted_at: datetime) -> int:
+        """Return the free seconds that a call has, whenever it is answered."""
+        return min(rate.free_seconds for rate in self._answering(granted_at))
 
     # -- inside ---------------------------------------------------------------------------
 
+    @property
+    def _plain(self) -> bool:
+        return not self.changes and not self.drawing
+
     def _price(self, seconds: int, answer: int) -> int:
-        return _price(*self._from(answer), seconds)
+        base, pieces = self._from(answer)
+        if seconds == 0 or seconds <= base.grace_seconds:
+            return 0
+        usage = _walk(pieces, seconds - base.free_seconds)[1]
+        return charge(base, usage, drawing=self.drawing)
+
+    def _affordable(self, answer: int, available: int) -> int | None:
+        """Return the longest duration whose price, but for the maximum, fits; ``None``: every."""
+        base, pieces = self._from(answer)
+        budget = usage_budget(base, available, drawing=self.drawing)
+        if budget < 0:
+            return base.grace_seconds
+        position = 0
+        for rate, end in pieces:
+            if end is not None and position >= end:
+                continue
+            reached, budget = rate.reach(position, end, budget)
+            if reached is None:
+                return None
+            position = reached
+            if end is not None and position < end:
+                break
+        return max(base.grace_seconds, base.free_seconds + position)
 
     def _from(self, answer: int) -> tuple[Rate, list[Piece]]:
         base = self._at(answer)
@@ -139,6 +196,13 @@ class Tariff:
                 rates.append(rate)
         return base, list(zip(rates, [*begins, None], strict=True))
 
+    def _answering(self, granted_at: datetime) -> list[Rate]:
+        """Return the rates in force when the call may be answered."""
+        if not self.changes:
+            return [self.rate]
+        last = second_of(granted_at) + SETUP_SECONDS
+        return [self.rate, *(rate for second, rate in self.changes if second <= last)]
+
     def _at(self, second: int) -> Rate:
         found = self.rate
         for begin, rate in self.changes:
@@ -147,8 +211,10 @@ class Tariff:
             found = rate
         return found
 
-    def _alike(self, first: int, seconds: int) -> bool:
+    def _alike(self, first: int, seconds: int | None) -> bool:
         """Say whether calls of that length cost the same, whenever they are answered."""
+        if not self.changes or seconds is None:
+            return not self.changes
         return self.changes[0][0] > first + SETUP_SECONDS + self.rate.free_seconds + seconds
 
 
@@ -165,28 +231,9 @@ def _walk(pieces: Sequence[Piece], billable: int) -> tuple[int, int]:
     return position, usage
 
 
-def _price(base: Rate, pieces: Sequence[Piece], seconds: int) -> int:
-    if seconds == 0 or seconds <= base.grace_seconds:
-        return 0
-    return charge(base, _walk(pieces, seconds - base.free_seconds)[1])
-
-
-def _affordable(base: Rate, pieces: Sequence[Piece], available: int) -> int | None:
-    """Return the longest duration whose price, but for the maximum, fits; ``None``: every."""
-    budget = usage_budget(base, available)
-    if budget < 0:
-        return base.grace_seconds
-    position = 0
-    for rate, end in pieces:
-        if end is not None and position >= end:
-            continue
-        reached, budget = rate.reach(position, end, budget)
-        if reached is None:
-            return None
-        position = reached
-        if end is not None and position < end:
-            break
-    return max(base.grace_seconds, base.free_seconds + position)
+def _after(rate: Rate, seconds: int, *, connect_fee: bool) -> Rate:
+    free = min(rate.free_seconds + seconds, LONGEST_SECONDS)
+    return evolve(rate, free_seconds=free, connect_fee=rate.connect_fee if connect_fee else 0)
 
 
 def _least(one: int | None, other: int | None) -> int | None:

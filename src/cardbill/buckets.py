@@ -1,0 +1,120 @@
+"""Buckets: what a card has of its packages, and what a call may draw on.
+
+For each bucket, at every instant: given = left + used + expired, and what open calls hold
+is part of what is left. A call draws on the bucket that expires first, then on the next.
+Source: domain.md section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from attrs import evolve, frozen
+
+from cardbill.instants import to_micros
+from cardbill.packages import Unit
+
+_NEVER = 2**63
+
+
+@frozen(kw_only=True)
+class Bucket:
+    """One package as it was given to a card.
+
+    Attributes:
+        number: Of the card's buckets, from 1.
+        package: The package's name.
+        unit: What it is counted in.
+        given, used, expired: Seconds, calls or ledger units.
+        destinations: For calls to these prefixes and groups; empty: to all.
+        expires_at: When what is left expires; ``None``: never.
+        waives_connect_fee: As the package has it.
+    """
+
+    number: int
+    package: str
+    unit: Unit
+    given: int
+    used: int = 0
+    expired: int = 0
+    destinations: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+    waives_connect_fee: bool = False
+
+    @property
+    def left(self) -> int:
+        """What has been neither used nor lost, what calls hold included."""
+        return self.given - self.used - self.expired
+
+
+class Draw(NamedTuple):
+    """What a call holds, or used, of a bucket.
+
+    Attributes:
+        bucket: The bucket's number.
+        unit: What it is counted in.
+        units: Seconds, calls or ledger units.
+        waives_connect_fee: The call pays no connect fee for it.
+    """
+
+    bucket: int
+    unit: Unit
+    units: int
+    waives_connect_fee: bool
+
+
+def held(draws: Iterable[Draw], bucket: int) -> int:
+    """Return what draws take of a bucket, in all."""
+    return sum(draw.units for draw in draws if draw.bucket == bucket)
+
+
+def offered(buckets: Iterable[Bucket], draws: Sequence[Draw], at: datetime) -> tuple[Draw, ...]:
+    """Return what buckets, all for the number that is called, can give to a call.
+
+    The bucket that expires first comes first. A bucket of calls covers a whole call: it
+    stands alone, or, behind others, is left for a later call.
+
+    Args:
+        buckets: Those for the destination.
+        draws: What open calls hold.
+        at: The instant.
+    """
+    ordered = sorted(buckets, key=lambda bucket: (_expiry(bucket), bucket.number))
+    offers = []
+    for bucket in ordered:
+        free = bucket.left - held(draws, bucket.number)
+        if free <= 0 or (bucket.expires_at is not None and bucket.expires_at <= at):
+            continue
+        draw = Draw(bucket.number, bucket.unit, free, bucket.waives_connect_fee)
+        if bucket.unit is not Unit.CALLS:
+            offers.append(draw)
+        elif not offers:
+            return (draw._replace(units=1),)
+    return tuple(offers)
+
+
+def drawn(draws: Sequence[Draw], unit: Unit, units: int) -> list[Draw]:
+    """Return how `units` are taken from draws of that unit, in their order."""
+    taken = []
+    for draw in draws:
+        if draw.unit is unit and units > 0:
+            taken.append(draw._replace(units=min(draw.units, units)))
+            units -= taken[-1].units
+    return taken
+
+
+def used(bucket: Bucket, units: int) -> Bucket:
+    """Return a bucket of which a call has used so much."""
+    return evolve(bucket, used=bucket.used + units)
+
+
+def run_out(bucket: Bucket, draws: Iterable[Draw]) -> Bucket:
+    """Return a bucket after its expiry: what no call holds is lost."""
+    lost = max(0, bucket.left - held(draws, bucket.number))
+    return evolve(bucket, expired=bucket.expired + lost) if lost else bucket
+
+
+def _expiry(bucket: Bucket) -> int:
+    return _NEVER if bucket.expires_at is None else to_micros(bucket.expires_at)

@@ -1,0 +1,230 @@
+"""What a call takes from its card: the rated price, charges and taxes, and from buckets.
+
+The terms of a call are fixed when it is granted. For every duration they make one bill, and
+for every amount of money the longest duration whose bill fits: an exact inverse pair, as
+:func:`cardbill.rating.price` and :func:`cardbill.rating.max_duration` are for the rated
+price alone. Source: domain.md sections 3, 5 and 6.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import datetime
+from enum import Enum
+from functools import cached_property
+from typing import NamedTuple
+
+from attrs import frozen
+
+from cardbill import money
+from cardbill.buckets import Draw, drawn
+from cardbill.charges import comes_to
+from cardbill.increments import LONGEST_SECONDS
+from cardbill.jurisdictions import TaxOn
+from cardbill.packages import Unit
+from cardbill.rating import Limit, limited
+from cardbill.tariffs import Tariff
+from cardbill.taxes import PriceLine, TaxRules
+
+
+class LineKind(Enum):
+    """What a line of a bill is for; the values are stored."""
+
+    PRICE = "price"
+    """The rated price, without the tax in it."""
+    CHARGE = "charge"
+    """A charge, without the tax in it."""
+    TAX = "tax"
+    """A tax."""
+
+
+class Line(NamedTuple):
+    """One line of a bill.
+
+    Attributes:
+        kind: What it is for.
+        name: The charge's or the tax's; empty for the price.
+        amount: Ledger units, at least 0.
+    """
+
+    kind: LineKind
+    name: str
+    amount: int
+
+
+class CallCharge(NamedTuple):
+    """A charge as a call was granted under it.
+
+    Attributes:
+        name: Its name.
+        units: Ledger units.
+        parts: Millionths of the rated price.
+        taxable: Whether taxes are on it.
+        first: Only the first billed call of the card pays it.
+    """
+
+    name: str
+    units: int
+    parts: int
+    taxable: bool
+    first: bool
+
+
+@frozen
+class Bill:
+    """What a call of one duration takes.
+
+    Attributes:
+        rated: The rated price, taxes in it included, in ledger units.
+        lines: What the card's money pays, in the order in which it is taken: the price, the
+            charges, the taxes.
+        draws: What it takes from buckets.
+    """
+
+    rated: int
+    lines: tuple[Line, ...]
+    draws: tuple[Draw, ...]
+
+    @property
+    def total(self) -> int:
+        """What the card's money pays, in ledger units."""
+        return sum(line.amount for line in self.lines)
+
+
+@frozen
+class CallTerms:
+    """All that a call is billed by.
+
+    Attributes:
+        tariff: What rates it.
+        charges: What else it pays, in the order of the plan.
+        taxes: What is on it; ``None``: nothing.
+        draws: What it may take of buckets, in the order in which it does.
+    """
+
+    tariff: Tariff
+    charges: tuple[CallCharge, ...] = ()
+    taxes: TaxRules | None = None
+    draws: tuple[Draw, ...] = ()
+
+    def bill(self, seconds: int, answered_at: datetime, *, first: bool = False) -> Bill:
+        """Return the bill of a call.
+
+        Args:
+            seconds: Talk time, at least 0.
+            answered_at: The answer.
+            first: It is the first billed call of its card.
+        """
+        rated = self.rated(seconds, answered_at)
+        if not self._billed(seconds, answered_at):
+            return Bill(rated, (Line(LineKind.PRICE, "", 0),), ())
+        draws = self._drawn(seconds, rated, self.tariff.rate_at(answered_at).free_seconds)
+        price = rated - sum(draw.units for draw in draws if draw.unit is Unit.MONEY)
+        charges = self._charges(rated, first=first)
+        nets: Sequence[int] = [price, *(amount for _, amount in charges)]
+        taxes: list[Line] = []
+        if self.taxes is not None:
+            taxed = self.taxes.taxed(_quoted(price, charges))
+            nets = taxed.nets
+            taxes = [Line(LineKind.TAX, line.tax, line.amount) for line in taxed.taxes]
+        lines = [
+            Line(LineKind.PRICE, "", nets[0]),
+            *(
+                Line(LineKind.CHARGE, charge.name, net)
+                for (charge, _), net in zip(charges, nets[1:], strict=True)
+            ),
+            *taxes,
+        ]
+        return Bill(rated, tuple(lines), draws)
+
+    def rated(self, seconds: int, answered_at: datetime) -> int:
+        """Return the rated price, of which buckets of money may pay a part."""
+        return 0 if self._covered else self._tariff.price(seconds, answered_at)
+
+    def highest(self, seconds: int, granted_at: datetime) -> int:
+        """Return the most that a call of that length takes of money, whenever it is answered."""
+        rated = 0 if self._covered else self._tariff.highest(seconds, granted_at)
+        return self._pays(rated) if seconds > self.tariff.grace_seconds(granted_at) else 0
+
+    def reserved(self, seconds: int | None, granted_at: datetime) -> tuple[Draw, ...]:
+        """Return the most that a call of that length takes of buckets; ``None``: of any length."""
+        if seconds is None:
+            return self.draws
+        rated = 0 if self._covered else self._tariff.highest(seconds, granted_at)
+        return self._drawn(seconds, rated, self.tariff.free_seconds(granted_at))
+
+    def longest(self, available: int, cap: int | None, granted_at: datetime) -> Limit:
+        """Return the longest call whose bill fits, whenever it is answered.
+
+        The exact inverse of :meth:`highest`; see :meth:`cardbill.tariffs.Tariff.longest`.
+        """
+        if not self.charges and self.taxes is None and not self._money:
+            price: int | None = available
+        else:
+            price = self._largest_rated(available)
+        if price is None:
+            return limited(self.tariff.grace_seconds(granted_at), LONGEST_SECONDS, cap)
+        if self._covered:
+            return Limit(cap, by_money=False)
+        return self._tariff.longest(price, cap, granted_at)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    @cached_property
+    def _seconds(self) -> int:
+        return sum(draw.units for draw in self.draws if draw.unit is Unit.SECONDS)
+
+    @cached_property
+    def _money(self) -> int:
+        return sum(draw.units for draw in self.draws if draw.unit is Unit.MONEY)
+
+    @cached_property
+    def _covered(self) -> bool:
+        return any(draw.unit is Unit.CALLS for draw in self.draws)
+
+    @cached_property
+    def _tariff(self) -> Tariff:
+        waived = any(draw.waives_connect_fee for draw in self.draws)
+        if not self._seconds and not waived:
+            return self.tariff
+        return self.tariff.after(self._seconds, connect_fee=not waived)
+
+    def _billed(self, seconds: int, answered_at: datetime) -> bool:
+        return seconds > self.tariff.rate_at(answered_at).grace_seconds
+
+    def _drawn(self, seconds: int, rated: int, free: int) -> tuple[Draw, ...]:
+        if self._covered:
+            return self.draws
+        talk = drawn(self.draws, Unit.SECONDS, max(0, seconds - free))
+        return (*talk, *drawn(self.draws, Unit.MONEY, rated))
+
+    def _charges(self, rated: int, *, first: bool) -> list[tuple[CallCharge, int]]:
+        return [
+            (charge, comes_to(charge.units, charge.parts, rated))
+            for charge in self.charges
+            if first or not charge.first
+        ]
+
+    def _pays(self, rated: int) -> int:
+        """Return the most that the card's money pays for a billed call of that rated price."""
+        price = rated - min(rated, self._money)
+        charges = self._charges(rated, first=True)
+        if self.taxes is None:
+            return price + sum(amount for _, amount in charges)
+        return self.taxes.total(_quoted(price, charges))
+
+    def _largest_rated(self, available: int) -> int | None:
+        """Return the largest rated price whose bill fits; ``None``: not even that of 0 does."""
+        if self._pays(0) > available:
+            return None
+        # A bill is at least the rated price less what buckets of money pay of it.
+        most = min(available + self._money, money.MAX_UNITS)
+        return bisect_right(range(1, most + 1), available, key=self._pays)
+
+
+def _quoted(price: int, charges: Sequence[tuple[CallCharge, int]]) -> list[PriceLine]:
+    """Return a bill's amounts as the taxes see them."""
+    lines = [PriceLine(TaxOn.USAGE, price)]
+    lines += [PriceLine(TaxOn.SURCHARGE, amount, charge.taxable) for charge, amount in charges]
+    return lines

@@ -174,8 +174,8 @@ def test_taxes_inside_are_their_rounded_sum_by_largest_remainder(
         assert sum(made.values()) == whole
     for name, amount in made.items():
         assert abs(amount - parts[name]) < unit
-    rising = sorted(made, key=lambda name: parts[name] % unit)
-    got_more = [made[name] > parts[name] // unit * unit for name in rising]
+    ranked = sorted((parts[name] % unit, made[name] > parts[name] // unit * unit) for name in made)
+    got_more = [more for _, more in ranked]
     assert got_more == sorted(got_more)  # whoever got one more had no smaller remainder
 
 
@@ -313,6 +313,7 @@ def test_a_price_too_small_for_the_flat_taxes_inside_it_is_all_tax():
     just = subject.taxed(call_alone(45_000))
     assert just.nets == (0,)
     assert amounts(just) == {"fee": 30_000, "VAT": 15_000, "levy": 0}
+    assert subject.taxed(call_alone(45_001)).nets == (1,)
     assert subject.taxed(call_alone(45_015)).nets == (10,)
 
 
@@ -323,6 +324,17 @@ def test_taxes_in_coins_never_take_more_than_the_lines_they_are_in():
     taxed = rules(fee).taxed(lines)
     assert taxed.nets == (5_000, ONE)
     assert amounts(taxed) == {"fee": CENT}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_one_line_cannot_bear_of_a_tax_in_coins_another_does(order: int):
+    """Exactly 0.55 and 1.89; rounded up to 10 that is all there is, 6 and 4."""
+    up = Rounding(10, RoundingMode.UP)
+    light = tax("light", percent=10, inclusive=True, rounding=up)
+    heavy = tax("heavy", on="surcharge", percent=90, inclusive=True, rounding=up)
+    lines = [PriceLine(TaxOn.USAGE, 6), PriceLine(TaxOn.SURCHARGE, 4)][::order]
+    taxed = rules(light, heavy).taxed(lines)
+    assert (taxed.nets, taxed.tax) == ((0, 0), 10)
 
 
 def test_a_tax_on_itself_is_of_the_amount_that_contains_it():

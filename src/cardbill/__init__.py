@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cardbill.increments import BlockRounding, Step
     from cardbill.inquiry import CardView
     from cardbill.intake import Generated
+    from cardbill.jurisdictions import Exemption, Jurisdiction, Tax, TaxLevel, TaxOn
     from cardbill.keyring import Keyring
     from cardbill.money import RoundingMode, format_money
     from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from cardbill.reports import DestinationMargin, Utilisation
     from cardbill.routing import Carrier, Route
     from cardbill.status import Status
+    from cardbill.taxengines import TaxFallback
+    from cardbill.taxes import PriceLine, Taxed, TaxLine
+    from cardbill.taxregions import TaxFollows, TaxRegions
     from cardbill.throttling import GuessLimit, GuessPool, Throttle
 
 # Where each public name lives; a module is imported when a name of it is first used.
@@ -71,6 +75,7 @@ _HOMES = {
     "inquiry": ("CardView",),
     "exporting": ("IssuedPin",),
     "intake": ("Generated",),
+    "jurisdictions": ("Exemption", "Jurisdiction", "Tax", "TaxLevel", "TaxOn"),
     "keyring": ("Keyring",),
     "money": ("RoundingMode", "format_money"),
     "opening": ("open", "open_storage"),
@@ -81,6 +86,9 @@ _HOMES = {
     "reports": ("DestinationMargin", "Utilisation"),
     "routing": ("Carrier", "Route"),
     "status": ("Status",),
+    "taxengines": ("TaxFallback",),
+    "taxes": ("PriceLine", "TaxLine", "Taxed"),
+    "taxregions": ("TaxFollows", "TaxRegions"),
     "throttling": ("GuessLimit", "GuessPool", "Throttle"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -115,6 +123,7 @@ __all__ = [
     "Engine",
     "Entry",
     "EntryKind",
+    "Exemption",
     "FirstUse",
     "Generated",
     "Given",
@@ -122,6 +131,7 @@ __all__ = [
     "GuessLimit",
     "GuessPool",
     "IssuedPin",
+    "Jurisdiction",
     "Keyring",
     "LimitedBy",
     "Match",
@@ -129,6 +139,7 @@ __all__ = [
     "Outcome",
     "Package",
     "Plan",
+    "PriceLine",
     "Rate",
     "Rebind",
     "RegisteredNumber",
@@ -141,6 +152,14 @@ __all__ = [
     "Status",
     "Step",
     "Swept",
+    "Tax",
+    "TaxFallback",
+    "TaxFollows",
+    "TaxLevel",
+    "TaxLine",
+    "TaxOn",
+    "TaxRegions",
+    "Taxed",
     "Throttle",
     "Trigger",
     "Unauthorised",

@@ -21,7 +21,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "dialled",
         "batches",
         "uploading",
-        "charges",
         "increments",
         "rating",
         "tariffs",

@@ -73,6 +73,14 @@ def _barred(value: Iterable[str]) -> tuple[str, ...]:
     return check_destinations("barred", value)
 
 
+def _packages(value: Iterable[Package]) -> tuple[Package, ...]:
+    return tuple(value)
+
+
+def _charges(value: Iterable[Charge]) -> tuple[Charge, ...]:
+    return tuple(value)
+
+
 def _code(currency: str | Currency) -> str:
     return money.currency_code("currency", currency) if currency else ""
 
@@ -127,8 +135,8 @@ class Plan:
     ani_confirm: bool = True
     ani_rebind: Rebind = field(default=Rebind.REFUSE, converter=_rebind)
     barred: tuple[str, ...] = field(default=(), converter=_barred)
-    packages: tuple[Package, ...] = field(default=(), converter=tuple)
-    charges: tuple[Charge, ...] = field(default=(), converter=tuple)
+    packages: tuple[Package, ...] = field(default=(), converter=_packages)
+    charges: tuple[Charge, ...] = field(default=(), converter=_charges)
 
     def __attrs_post_init__(self) -> None:
         required = ("name", "currency", "deck")

@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "saleterms",
     ),
     ("flags", "plans", "routing", "catalogue"),
-    ("holds", "calls", "cards", "cardstate"),
+    ("holds", "calls", "ledger", "cards", "cardstate"),
     ("answers", "authorization", "settling", "registration", "ivr"),
     (
         "storage.contract",

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from cardbill.bands import Band, BandRating
     from cardbill.batches import Batch, FirstUse, Validity
     from cardbill.calls import CallRecord, Outcome
-    from cardbill.cards import Entry, EntryKind
     from cardbill.charges import Charge, Short, Trigger
     from cardbill.cycles import BillingCycle, CycleUnit
     from cardbill.deckfiles import read_deck
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from cardbill.intake import Generated
     from cardbill.jurisdictions import Exemption, Jurisdiction, Tax, TaxLevel, TaxOn
     from cardbill.keyring import Keyring
+    from cardbill.ledger import Entry, EntryKind
     from cardbill.money import RoundingMode, format_money
     from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
     from cardbill.packages import Given, Package, Unit
@@ -59,7 +59,7 @@ _HOMES = {
     "bands": ("Band", "BandRating"),
     "batches": ("Batch", "FirstUse", "Validity"),
     "calls": ("CallRecord", "Outcome"),
-    "cards": ("Entry", "EntryKind"),
+    "ledger": ("Entry", "EntryKind"),
     "charges": ("Charge", "Short", "Trigger"),
     "cycles": ("BillingCycle", "CycleUnit"),
     "deckfiles": ("read_deck",),

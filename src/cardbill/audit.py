@@ -15,14 +15,15 @@ from attrs import define, field
 
 from cardbill.batches import Batch
 from cardbill.calls import CallRecord, Outcome, carrier_cost, unreported
-from cardbill.cards import Card, EntryKind
+from cardbill.cards import Card
 from cardbill.catalogue import BATCH, decode
 from cardbill.errors import CardbillError
 from cardbill.evidence import DAMAGE, AuditHead, Evidence
 from cardbill.holds import whole_seconds
 from cardbill.keymarks import needed_keys
 from cardbill.keyring import ANI
-from cardbill.proofs import Trail, split_detail
+from cardbill.ledger import EntryKind
+from cardbill.proofs import Trail, entry_seal, split_detail
 from cardbill.rows import card_to_row, read_card, read_record, record_to_row
 from cardbill.seals import NO_SEAL, SEAL_BYTES
 
@@ -277,7 +278,7 @@ def _columns(card: Card, row: CardRow) -> Iterator[str]:
 
 def _trail(trail: Trail, entries: list[EntryRow], records: list[RecordRow]) -> Iterator[str]:
     """The card says which entry is its newest and how many records it has."""
-    if trail.head != (entries[-1].detail if entries else NO_SEAL):
+    if trail.head != (entry_seal(entries[-1]) if entries else NO_SEAL):
         yield "its newest ledger entry is not the one that it was given"
     if trail.records != len(records):
         yield f"should have {trail.records} call records, it has {len(records)}"

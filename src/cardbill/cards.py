@@ -10,67 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from enum import Enum
-from typing import TYPE_CHECKING
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
-from cardbill import money
 from cardbill.calls import CallRecord, Outcome, Report, rated, unreported
 from cardbill.errors import ConstraintViolated
 from cardbill.holds import Hold
 from cardbill.keyring import ANI
+from cardbill.ledger import Entry, EntryKind
 from cardbill.routing import Route
 from cardbill.status import Status, derive
-
-if TYPE_CHECKING:
-    from moneyed import Money
-
-
-class EntryKind(Enum):
-    """What a ledger entry is for; the values are stored."""
-
-    FACE = "face"
-    """The face value, posted when the account opens."""
-    CALL = "call"
-    """A call's rated price."""
-    BREAKAGE = "breakage"
-    """What was left when the card expired."""
-    VOID = "void"
-    """The face value of a card that was voided before any use."""
-
-
-@frozen
-class Entry:
-    """One line of a card's ledger; entries are only ever added.
-
-    Attributes:
-        seq: Position in the card's ledger, from 1, without gaps.
-        at: The instant it was posted for.
-        kind: What for.
-        amount_units: Ledger units; negative takes from the card.
-        balance_units: The balance once posted, in ledger units.
-        reference: What caused it: a call id; empty: the card itself.
-        currency: The card's ISO 4217 code.
-    """
-
-    seq: int
-    at: datetime
-    kind: EntryKind
-    amount_units: int
-    balance_units: int
-    reference: str
-    currency: str
-
-    @property
-    def amount(self) -> Money:
-        """What was added; negative: taken."""
-        return money.money(self.amount_units, self.currency)
-
-    @property
-    def balance(self) -> Money:
-        """The balance once posted."""
-        return money.money(self.balance_units, self.currency)
 
 
 @define(kw_only=True)

@@ -17,6 +17,7 @@ from cardbill.cards import Card
 from cardbill.errors import SchemaTooNew
 from cardbill.holds import Hold, LimitedBy
 from cardbill.instants import from_micros, to_micros
+from cardbill.ledger import Entry
 from cardbill.routing import Route
 from cardbill.terms import tariff_from_list, tariff_to_list
 
@@ -161,6 +162,21 @@ def load_record(
         carrier=carrier,
         late=bool(late),
     )
+
+
+def dump_entry(entry: Entry) -> bytes:
+    """Return the detail of a ledger entry; most have none."""
+    if not entry.name and not entry.quantity:
+        return b""
+    return _encode([entry.name, entry.quantity]).encode()
+
+
+def read_entry(detail: bytes) -> tuple[str, int]:
+    """Return the name and the quantity of a detail that :func:`dump_entry` wrote."""
+    if not detail:
+        return "", 0
+    name, quantity = _decode(detail.decode())
+    return name, quantity
 
 
 def _hold(hold: Hold) -> list[Any]:

@@ -29,7 +29,8 @@ from cardbill.shelf import Carriers, Decks, Groups, Plans
 from cardbill.throttling import Throttle
 
 if TYPE_CHECKING:
-    from cardbill.cards import Card, Entry
+    from cardbill.cards import Card
+    from cardbill.ledger import Entry
     from cardbill.storage.contract import Storage
 
 

@@ -37,6 +37,7 @@ from cardbill.proofs import (
     check_card,
     check_record,
     entry_holds,
+    entry_seal,
     open_item,
     record_digest,
     total_of,
@@ -206,7 +207,7 @@ class Evidence:
         for entry in entries:
             if not entry_holds(entry, link, self._seals):
                 yield f"entry {entry.seq} was altered, or one before it added or removed"
-            link = entry.detail if type(entry.detail) is bytes else NO_SEAL
+            link = entry_seal(entry)
 
     def _version(self, row: CardRow) -> Iterator[str]:
         place = row.version, card_seal(row).hex()[-16:]

@@ -56,8 +56,8 @@ class Trail(NamedTuple):
         head, count, total = self
         linked = []
         for entry in entries:
-            head = seals.sign("entry", _entry(entry, head))
-            linked.append(EntryRow(*entry[:7], head))
+            head = seals.sign("entry", _entry(entry, entry.detail, head))
+            linked.append(EntryRow(*entry[:7], entry.detail + head))
         signed = []
         for record in {record.key: record for record in records}.values():
             digest = seals.digest("record", _record(record, record.detail))
@@ -103,7 +103,15 @@ def card_seal(row: CardRow) -> bytes:
 
 def entry_holds(row: EntryRow, previous: bytes, seals: Seals) -> bool:
     """Say whether a stored entry is the one that was posted after that link."""
-    return type(row.detail) is bytes and seals.holds("entry", _entry(row, previous), row.detail)
+    if type(row.detail) is not bytes:
+        return False
+    body, seal = split_detail(row.detail)
+    return seals.holds("entry", _entry(row, body, previous), seal)
+
+
+def entry_seal(row: EntryRow) -> bytes:
+    """Return the seal that a stored entry bears: what the next one is linked to."""
+    return row.detail[-SEAL_BYTES:] if type(row.detail) is bytes else NO_SEAL
 
 
 def check_record(row: RecordRow, seals: Seals) -> None:
@@ -121,7 +129,7 @@ def check_record(row: RecordRow, seals: Seals) -> None:
 
 
 def split_detail(detail: bytes) -> tuple[bytes, bytes]:
-    """Return a stored record's own detail and its seal."""
+    """Return a stored record's or entry's own detail, and its seal."""
     return detail[:-SEAL_BYTES], detail[-SEAL_BYTES:]
 
 
@@ -163,8 +171,8 @@ def _card(row: CardRow, state: bytes) -> bytes:
     return ascii(row[:5]).encode() + state
 
 
-def _entry(row: EntryRow, previous: bytes) -> bytes:
-    return ascii(row[:7]).encode() + previous
+def _entry(row: EntryRow, detail: bytes, previous: bytes) -> bytes:
+    return ascii(row[:7]).encode() + previous + detail
 
 
 def _record(row: RecordRow, detail: bytes) -> bytes:

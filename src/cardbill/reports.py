@@ -13,8 +13,8 @@ from attrs import define, frozen
 
 from cardbill import money
 from cardbill.calls import CallRecord, Outcome
-from cardbill.cards import EntryKind
 from cardbill.instants import aware
+from cardbill.ledger import EntryKind
 from cardbill.rows import card_from_row, record_from_row
 from cardbill.status import Status
 

@@ -8,10 +8,20 @@ from datetime import datetime
 from struct import error as StructError  # noqa: N812  # a class
 
 from cardbill.calls import CallRecord, Report
-from cardbill.cards import Card, Entry, EntryKind
-from cardbill.cardstate import FORMAT, check_format, dump_card, dump_record, load_card, load_record
+from cardbill.cards import Card
+from cardbill.cardstate import (
+    FORMAT,
+    check_format,
+    dump_card,
+    dump_entry,
+    dump_record,
+    load_card,
+    load_record,
+    read_entry,
+)
 from cardbill.errors import RowUnreadable
 from cardbill.instants import from_micros, to_micros
+from cardbill.ledger import Entry, EntryKind
 from cardbill.proofs import Trail, check_card, check_record, split_detail, split_state
 from cardbill.seals import Seals
 from cardbill.storage.contract import CardRow, EntryRow, RecordRow, SuspenseRow
@@ -86,12 +96,13 @@ def entry_to_row(card_id: str, entry: Entry) -> EntryRow:
         amount=entry.amount_units,
         balance_after=entry.balance_units,
         reference=entry.reference,
-        detail=b"",
+        detail=dump_entry(entry),
     )
 
 
 def entry_from_row(row: EntryRow, currency: str) -> Entry:
     """Return the ledger entry of a stored row."""
+    name, quantity = read_entry(split_detail(row.detail)[0])
     return Entry(
         row.seq,
         from_micros(row.at),
@@ -100,6 +111,8 @@ def entry_from_row(row: EntryRow, currency: str) -> Entry:
         row.balance_after,
         row.reference,
         currency,
+        name,
+        quantity,
     )
 
 

@@ -20,7 +20,7 @@ import pytest
 from moneyed import JPY, USD, Money
 
 import cardbill
-from cardbill import Batch, FirstUse, Generated, IssuedPin, Keyring, Plan, Status
+from cardbill import Batch, FirstUse, Generated, IssuedPin, Jurisdiction, Keyring, Plan, Status
 from cardbill.errors import (
     DuplicateName,
     FloatRefused,
@@ -79,6 +79,9 @@ def test_a_batch_is_kept_with_every_term(shop: Shop):
         time_zone="America/New_York",
         plan="Basic",
     )
+    with pytest.raises(UnknownName, match="US-FL"):
+        shop.bill.batches.create(batch)
+    shop.bill.jurisdictions.publish(Jurisdiction(name="US-FL", country="US", state="FL"))
     shop.bill.batches.create(batch)
     assert shop.second().batches.get(batch.name) == batch
     assert shop.bill.batches.names() == ["B", batch.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from enum import Enum
 from functools import cached_property
@@ -13,9 +14,11 @@ from cardbill import money
 from cardbill.cardnumbers import CardNumbers, joined
 from cardbill.errors import InvalidInput, MissingFields
 from cardbill.instants import end_of_day, local_midnight, zone
+from cardbill.jurisdictions import Exemption
 from cardbill.keyring import NUMBER_PIN, PIN
-from cardbill.names import check_choice, check_count, check_date, check_name
+from cardbill.names import check_choice, check_count, check_date, check_kind, check_name
 from cardbill.pins import DEFAULT_LENGTH, SHORTEST, SHORTEST_WITH_NUMBER, check_length
+from cardbill.taxregions import TaxRegions
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -48,6 +51,10 @@ def _validity(value: Validity | str) -> Validity:
     return check_choice("validity", value, Validity)
 
 
+def _exemptions(value: Iterable[Exemption]) -> tuple[Exemption, ...]:
+    return tuple(value)
+
+
 def _first_use(value: FirstUse | str) -> FirstUse:
     return check_choice("first_use", value, FirstUse)
 
@@ -65,7 +72,9 @@ class Batch:
         expires_days_after_first_use: Days a card works after the local date of its first
             use; ``None``: not limited by use. Of both limits the earlier counts.
         taxable: Whether taxes apply.
-        tax_jurisdiction: Whose taxes; needed when taxable.
+        tax_jurisdiction: Whose taxes; needed when taxable, or the following.
+        tax_regions: Whose taxes where they follow the caller's or the called number.
+        exemptions: What its cards are exempt from.
         pin_length: Digits of generated PINs, 8 to 20, with card numbers 4 to 20.
         pin_luhn: The last digit of generated PINs is a Luhn check digit.
         card_numbers: What the printed, public card numbers begin with; each is this prefix,
@@ -91,6 +100,8 @@ class Batch:
     expires_days_after_first_use: int | None = field(default=None)
     taxable: bool = field(default=False)
     tax_jurisdiction: str | None = field(default=None)
+    tax_regions: TaxRegions | None = None
+    exemptions: tuple[Exemption, ...] = field(default=(), converter=_exemptions)
     pin_length: int = field(default=DEFAULT_LENGTH)
     pin_luhn: bool = False
     card_numbers: str | None = None
@@ -120,10 +131,17 @@ class Batch:
         for name in ("taxable", "sold_first"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidInput(name, getattr(self, name), "must be True or False")
-        if self.taxable and not self.tax_jurisdiction:
+        if self.taxable and not self.tax_jurisdiction and self.tax_regions is None:
             raise MissingFields("taxable batch", ["tax_jurisdiction"])
         if self.tax_jurisdiction is not None:
             check_name("tax_jurisdiction", self.tax_jurisdiction)
+        if self.tax_regions is not None:
+            check_kind("tax_regions", self.tax_regions, TaxRegions)
+            if self.tax_jurisdiction is not None:
+                problem = "goes with no tax_jurisdiction: the regions have a default of their own"
+                raise InvalidInput("tax_regions", self.tax_regions.default, problem)
+        for exemption in self.exemptions:
+            check_kind("exemptions", exemption, Exemption)
         self._check_dates()
 
     def _check_dates(self) -> None:
@@ -167,23 +185,31 @@ class Batch:
     def effective_at(self) -> datetime | None:
         """The instant from which the cards work."""
         day = self.effective_date
-        return None if day is None else local_midnight(day, self._zone)
+        return None if day is None else local_midnight(day, self.zone)
 
     @cached_property
     def expires_at(self) -> datetime | None:
         """The instant from which no card of the batch works, used or not."""
         day = self.expiration_date
-        return None if day is None else end_of_day(day, self._zone)
+        return None if day is None else end_of_day(day, self.zone)
 
     def expiry_after(self, first_use: datetime) -> datetime | None:
         """Return when a card first used at that instant expires; ``None``: never."""
         days = self.expires_days_after_first_use
         if days is None:
             return self.expires_at
-        last = first_use.astimezone(self._zone).date() + timedelta(days=days)
-        limit = end_of_day(last, self._zone)
+        last = first_use.astimezone(self.zone).date() + timedelta(days=days)
+        limit = end_of_day(last, self.zone)
         return limit if self.expires_at is None else min(limit, self.expires_at)
 
+    @cached_property
+    def taxed_in(self) -> TaxRegions | None:
+        """Whose taxes apply to its cards; ``None``: nobody's."""
+        if not self.taxable:
+            return None
+        return self.tax_regions or TaxRegions(default=self.tax_jurisdiction or "")
+
     @property
-    def _zone(self) -> ZoneInfo:
+    def zone(self) -> ZoneInfo:
+        """The time zone in which its dates are days."""
         return zone("time_zone", self.time_zone)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import asdict
@@ -22,6 +22,7 @@ from cardbill.dialing import DialPlan, is_digits
 from cardbill.errors import CardbillError, RowUnreadable, SchemaTooNew, UnknownName
 from cardbill.flags import BatchFlags
 from cardbill.groups import DestinationGroup
+from cardbill.jurisdictions import Jurisdiction
 from cardbill.plans import Plan
 from cardbill.routing import Carrier
 from cardbill.saleterms import (
@@ -32,16 +33,25 @@ from cardbill.saleterms import (
     package_from_dict,
     package_to_dict,
 )
+from cardbill.taxes import TaxRules, rules_at
+from cardbill.taxregions import regions_from_list, regions_to_list
+from cardbill.taxterms import (
+    exemption_from_list,
+    exemption_to_list,
+    jurisdiction_from_dict,
+    jurisdiction_to_dict,
+)
 
 if TYPE_CHECKING:
     from moneyed import Money
 
 BATCH, PLAN, DECK, CARRIER, ACCESS = "batch", "plan", "deck", "carrier", "access"
 FLAGS, NUMBERING, KEY, GROUP = "flags", "numbering", "key", "group"
+JURISDICTION = "jurisdiction"
 """The kinds of items. ``flags`` are a batch's, ``numbering`` holds which card numbers are
 whose, ``key`` the check values of keyrings."""
 
-Item = Batch | Plan | Carrier | Deck | AccessNumber | BatchFlags | DestinationGroup
+Item = Batch | Plan | Carrier | Deck | AccessNumber | BatchFlags | DestinationGroup | Jurisdiction
 """What is published."""
 
 T = TypeVar("T")
@@ -68,6 +78,7 @@ class Snapshot:
         self.revision = revision
         self._heads = dict(heads)
         self._items: dict[tuple[str, str, int], Any] = {}
+        self._rules: dict[tuple[Any, ...], TaxRules] = {}
 
     def moved_to(self, revision: int, heads: Mapping[tuple[str, str], int]) -> Snapshot:
         """Return the snapshot at a later revision; what was loaded stays loaded.
@@ -129,6 +140,29 @@ class Snapshot:
         """Return a destination group as it stands now."""
         return self._item(GROUP, name, DestinationGroup)
 
+    def jurisdiction(self, name: str) -> Jurisdiction:
+        """Return a jurisdiction as it stands now."""
+        return self._item(JURISDICTION, name, Jurisdiction)
+
+    def taxes(
+        self, batch: Batch, at: datetime, *, caller: str | None = None, called: str | None = None
+    ) -> TaxRules | None:
+        """Return the taxes on what happens to a card of a batch; ``None``: there are none.
+
+        Args:
+            batch: The card's.
+            at: When it happens.
+            caller: For a call: the caller's number, where known.
+            called: For a call: the called number.
+        """
+        if batch.taxed_in is None:
+            return None
+        name = batch.taxed_in.of_call(caller=caller, called=called)
+        rules = rules_at(self.jurisdiction(name), at, batch.currency, batch.exemptions)
+        place = rules.jurisdiction, rules.taxes
+        # What rules compute once they keep: so equal ones must be the same.
+        return self._rules.setdefault(place, rules) if rules.taxes else None
+
     def among(self, destinations: Iterable[str], number: str) -> str:
         """Return the first prefix or group among destinations that a number is in; or none."""
         for each in destinations:
@@ -163,6 +197,8 @@ def encode(item: Item) -> tuple[str, str, bytes]:
             return CARRIER, item.name, _dump({"name": item.name, "deck": item.deck})
         case BatchFlags():
             return FLAGS, "", _dump({"blocked": item.blocked, "frozen": item.frozen})
+        case Jurisdiction():
+            return JURISDICTION, item.name, _dump(jurisdiction_to_dict(item))
         case DestinationGroup():
             return GROUP, item.name, _dump(asdict(item))
         case AccessNumber():
@@ -208,6 +244,8 @@ def _batch_fields(batch: Batch) -> dict[str, Any]:
         "expires_days_after_first_use": batch.expires_days_after_first_use,
         "taxable": batch.taxable,
         "tax_jurisdiction": batch.tax_jurisdiction,
+        "tax_regions": batch.tax_regions and regions_to_list(batch.tax_regions),
+        "exemptions": [exemption_to_list(exemption) for exemption in batch.exemptions],
         "pin_length": batch.pin_length,
         "pin_luhn": batch.pin_luhn,
         "card_numbers": batch.card_numbers,
@@ -221,12 +259,15 @@ def _batch_fields(batch: Batch) -> dict[str, Any]:
 
 def _batch(content: bytes) -> Batch:
     fields = _load(content)
+    regions = fields.get("tax_regions")
     return Batch(
         **{
             **fields,
             "face_value": _money(fields["face_value"]),
             "effective_date": _date(fields["effective_date"]),
             "expiration_date": _date(fields["expiration_date"]),
+            "tax_regions": regions and regions_from_list(regions),
+            "exemptions": [exemption_from_list(each) for each in fields.get("exemptions", ())],
         }
     )
 
@@ -280,6 +321,10 @@ def _group(content: bytes) -> DestinationGroup:
     return DestinationGroup(**_load(content))
 
 
+def _jurisdiction(content: bytes) -> Jurisdiction:
+    return jurisdiction_from_dict(_load(content))
+
+
 def _access_fields(access: AccessNumber) -> dict[str, Any]:
     return {
         "number": access.number,
@@ -307,6 +352,7 @@ _DECODERS: Mapping[str, Callable[[bytes], Item]] = {
     FLAGS: _flags,
     ACCESS: _access,
     GROUP: _group,
+    JURISDICTION: _jurisdiction,
     DECK: Deck.from_bytes,
 }
 

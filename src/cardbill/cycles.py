@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from cardbill.errors import InvalidInput
 from cardbill.instants import local_midnight
 from cardbill.names import check_choice, check_count, check_date
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 LAST_DAY = date(9990, 12, 31)
-"""No period is reckoned beyond."""
+"""Where the calendar ends: no period begins later."""
 
 _LONGEST = {"days": 365_250, "weeks": 52_178, "months": 12_000, "years": 1_000}
 
@@ -95,11 +94,7 @@ class Periods:
     zone: ZoneInfo
 
     def day(self, number: int) -> date:
-        """Return the local date on which a period begins.
-
-        Raises:
-            InvalidInput: It lies beyond the years 1 to 9990.
-        """
+        """Return the local date on which a period begins; beyond the calendar, its last."""
         steps = number * self.count
         try:
             if self.unit is CycleUnit.DAYS:
@@ -110,17 +105,11 @@ class Periods:
                 months = steps * (12 if self.unit is CycleUnit.YEARS else 1)
                 day = _months_later(self.anchor, months)
         except (OverflowError, ValueError):
-            day = date.max
-        if day > LAST_DAY:
-            raise InvalidInput("period", number, "lies beyond the calendar")
-        return day
+            return LAST_DAY
+        return min(day, LAST_DAY)
 
     def begin(self, number: int) -> datetime:
-        """Return the UTC instant at which a period begins: where the one before it ends.
-
-        Raises:
-            InvalidInput: It lies beyond the calendar.
-        """
+        """Return the UTC instant at which a period begins: where the one before it ends."""
         return local_midnight(self.day(number), self.zone)
 
     def at(self, instant: datetime) -> int:

@@ -25,7 +25,7 @@ from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
 from cardbill.reports import Reports
 from cardbill.rows import card_from_row, entry_from_row, record_from_row
-from cardbill.shelf import Carriers, Decks, Groups, Plans
+from cardbill.shelf import Carriers, Decks, Groups, Jurisdictions, Plans
 from cardbill.throttling import Throttle
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ class Engine(CallFlow):
         throttle: How often PINs may be guessed; ``None``: without limit.
 
     Attributes:
-        decks, groups, plans, carriers, access_numbers, batches: What is published and issued.
+        decks, groups, jurisdictions, plans, carriers, access_numbers, batches: What is published
+            and issued.
         callers: The callers' numbers that open cards without a PIN.
         control: What operators sell, block, freeze and void.
         reports: Figures over cards and calls.
@@ -94,6 +95,7 @@ class Engine(CallFlow):
         self._shelf.refresh()
         self.decks = Decks(self._shelf)
         self.groups = Groups(self._shelf)
+        self.jurisdictions = Jurisdictions(self._shelf)
         self.plans = Plans(self._shelf)
         self.carriers = Carriers(self._shelf)
         self.batches = Batches(

@@ -38,7 +38,7 @@ from cardbill.numbering import claim
 from cardbill.pins import GUESS_LIMIT, MASK, check_probability, guess_probability
 from cardbill.plans import check_assignable
 from cardbill.rekeying import Mover, Rekeyed
-from cardbill.shelf import Collection
+from cardbill.shelf import Collection, Jurisdictions
 from cardbill.status import Status
 from cardbill.storage.contract import NewCard
 
@@ -79,13 +79,16 @@ class Batches(Collection[Batch]):
 
         Raises:
             DuplicateName: There is a batch of that name.
-            UnknownName: There is no plan of the name it gives.
+            UnknownName: There is no plan or jurisdiction of a name it gives.
             PlanRefused: That plan cannot be given to it.
-            InvalidInput: Another batch has some of its card numbers.
+            InvalidInput: Another batch has some of its card numbers; or its cards would be
+                taxed on their sale and on their use.
+            WrongCurrency: A flat tax is in another currency.
         """
         check_kind("batch", batch, Batch)
         if batch.plan is not None:
             self._check_plan(batch, batch.plan)
+        Jurisdictions(self._shelf).check(batch)
         claim(self._storage, self._journal, batch)
         try:
             self._shelf.publish(batch, expected=0)

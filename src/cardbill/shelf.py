@@ -15,11 +15,13 @@ from cardbill.catalogue import Item, NotLoaded, Snapshot
 from cardbill.decks import Deck
 from cardbill.errors import InvalidInput, InvalidNumber, WrongCurrency
 from cardbill.groups import DestinationGroup
+from cardbill.jurisdictions import Jurisdiction, check_taxed_once
 from cardbill.names import check_kind, check_name
 from cardbill.plans import Plan
 from cardbill.routing import Carrier
 
 if TYPE_CHECKING:
+    from cardbill.batches import Batch
     from cardbill.dialing import DialPlan
     from cardbill.journal import Journal
     from cardbill.storage.contract import Storage
@@ -197,6 +199,61 @@ class Groups(Collection[DestinationGroup]):
             UnknownName: There is none.
         """
         return self._shelf.get(lambda snapshot: snapshot.group(name))
+
+
+class Jurisdictions(Collection[Jurisdiction]):
+    """Tax jurisdictions."""
+
+    _kind = catalogue.JURISDICTION
+
+    def publish(self, jurisdiction: Jurisdiction) -> int:
+        """Publish a jurisdiction; what happens from now on is taxed by it.
+
+        Returns:
+            The version.
+
+        Raises:
+            InvalidInput: It is no :class:`Jurisdiction`; or a batch that comes under it would
+                be taxed on the sale of its cards and on their use.
+            WrongCurrency: A flat tax is not in the currency of a batch that comes under it.
+        """
+        check_kind("jurisdiction", jurisdiction, Jurisdiction)
+        for name in self._shelf.get(lambda snapshot: snapshot.names(catalogue.BATCH)):
+            batch = self._shelf.get(partial(Snapshot.batch, name=name))
+            if batch.taxed_in is not None and jurisdiction.name in batch.taxed_in.names:
+                self.check(batch, jurisdiction)
+        return self._shelf.publish(jurisdiction)
+
+    def get(self, name: str) -> Jurisdiction:
+        """Return a jurisdiction.
+
+        Raises:
+            UnknownName: There is none.
+        """
+        return self._shelf.get(lambda snapshot: snapshot.jurisdiction(name))
+
+    def check(self, batch: Batch, changed: Jurisdiction | None = None) -> None:
+        """Check that there are the jurisdictions that a batch comes under, and that they fit.
+
+        Args:
+            batch: The batch.
+            changed: One of them, as it would be.
+
+        Raises:
+            UnknownName: There is no such jurisdiction.
+            InvalidInput: Cards would be taxed on their sale and on their use.
+            WrongCurrency: A flat tax is in another currency.
+        """
+        names = () if batch.taxed_in is None else batch.taxed_in.names
+        found = [
+            changed if changed is not None and name == changed.name else self.get(name)
+            for name in names
+        ]
+        check_taxed_once(found)
+        for jurisdiction in found:
+            for tax in jurisdiction.taxes:
+                if tax.currency not in (None, batch.currency):
+                    raise WrongCurrency(f"tax {tax.name}", tax.flat, f"must be in {batch.currency}")
 
 
 class Carriers(Collection[Carrier]):

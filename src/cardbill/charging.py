@@ -1,0 +1,107 @@
+"""Takes charges from a card: in full, what is left, or as a debt; each with its taxes.
+
+What a call triggers is billed with the call, see :mod:`cardbill.callterms`. Source:
+domain.md section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from cardbill.charges import PERIODIC, Charge, Short
+from cardbill.jurisdictions import TaxOn
+from cardbill.ledger import EntryKind
+from cardbill.taxes import PriceLine
+
+if TYPE_CHECKING:
+    from cardbill.cards import Card
+    from cardbill.taxes import TaxRules
+
+
+def take(
+    card: Card,
+    charge: Charge,
+    amount: int,
+    rules: TaxRules | None,
+    at: datetime,
+    reference: str,
+) -> bool:
+    """Take a charge that fell due, as far as its terms say.
+
+    Args:
+        card: Whose it is.
+        charge: The terms.
+        amount: What it comes to, in ledger units, as quoted.
+        rules: The taxes on it.
+        at: When it fell due.
+        reference: What triggered it.
+
+    Returns:
+        False: it does not fit, and while calls are open it waits; nothing was done.
+    """
+    due = lines(charge, amount, rules)
+    if sum(part for _, _, part in due) > card.available:
+        if card.holds:
+            return False
+        if charge.when_short is Short.DROP:
+            return True
+        fits = largest(charge, card.available, rules)
+        if charge.when_short is Short.OWE:
+            card.owed[charge.name] = card.owed.get(charge.name, 0) + amount - fits
+        due = lines(charge, fits, rules)
+    post(card, due, at, reference)
+    return True
+
+
+def pay_owed(
+    card: Card,
+    charges: Sequence[Charge],
+    rules: TaxRules | None,
+    at: datetime,
+    reference: str,
+) -> None:
+    """Pay what is owed of charges, the oldest debt first, as far as the money goes."""
+    known = {charge.name: charge for charge in charges}
+    for name, amount in list(card.owed.items()):
+        if (charge := known.get(name)) is None:
+            continue  # the plan has it no more: nobody may ask for it
+        paid = min(amount, largest(charge, card.available, rules))
+        post(card, lines(charge, paid, rules), at, reference)
+        if paid == amount:
+            del card.owed[name]
+        else:
+            card.owed[name] = amount - paid
+
+
+def post(
+    card: Card, due: Sequence[tuple[EntryKind, str, int]], at: datetime, reference: str
+) -> None:
+    """Post what is due, line by line."""
+    for kind, name, amount in due:
+        if amount:
+            card.post(kind, -amount, at, reference, name)
+
+
+def lines(
+    charge: Charge, amount: int, rules: TaxRules | None
+) -> list[tuple[EntryKind, str, int]]:
+    """Return a charge and the taxes on it as (kind, name, ledger units)."""
+    if rules is None or not amount:
+        return [(EntryKind.CHARGE, charge.name, amount)]
+    taxed = rules.taxed((_quoted(charge, amount),))
+    taxes = [(EntryKind.TAX, line.tax, line.amount) for line in taxed.taxes]
+    return [(EntryKind.CHARGE, charge.name, taxed.nets[0]), *taxes]
+
+
+def largest(charge: Charge, available: int, rules: TaxRules | None) -> int:
+    """Return the most of a charge, as quoted, that so much money pays with its taxes."""
+    if rules is None:
+        return available
+    return rules.largest_price(available, lambda price: (_quoted(charge, price),)) or 0
+
+
+def _quoted(charge: Charge, amount: int) -> PriceLine:
+    on = TaxOn.RECURRING if charge.trigger in PERIODIC else TaxOn.SURCHARGE
+    return PriceLine(on, amount, charge.taxable)

@@ -31,9 +31,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "deckindex",
         "decks",
         "deckfiles",
+        "exchange",
         "throttling",
     ),
-    ("flags", "plans", "routing", "catalogue"),
+    ("flags", "carriers", "routing", "plans", "catalogue"),
     ("holds", "calls", "cards", "cardstate"),
     ("answers", "authorization", "settling", "registration", "ivr"),
     (

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from cardbill.batches import Batch, FirstUse, Validity
     from cardbill.calls import CallRecord, Outcome
     from cardbill.cards import Entry, EntryKind
+    from cardbill.carriers import Carrier
     from cardbill.deckfiles import read_deck
     from cardbill.decks import Deck, DeckRow, Match
     from cardbill.denials import Denial
     from cardbill.dialing import NORTH_AMERICA, DialPlan
     from cardbill.engine import Engine, Swept
     from cardbill.errors import CardbillError
+    from cardbill.exchange import ExchangeRate, ExchangeRates
     from cardbill.exporting import IssuedPin
     from cardbill.flags import BatchFlags
     from cardbill.holds import LimitedBy
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from cardbill.rating import Beyond, Rate, Rounding, max_duration, price, rate
     from cardbill.registration import NotRegistered, RegisteredNumber, Registration
     from cardbill.reports import DestinationMargin, Utilisation
-    from cardbill.routing import Carrier, Route
+    from cardbill.routing import Refused, Route, RouteOrder, Routing
     from cardbill.status import Status
     from cardbill.throttling import GuessLimit, GuessPool, Throttle
 
@@ -52,6 +54,7 @@ _HOMES = {
     "batches": ("Batch", "FirstUse", "Validity"),
     "calls": ("CallRecord", "Outcome"),
     "cards": ("Entry", "EntryKind"),
+    "carriers": ("Carrier",),
     "deckfiles": ("read_deck",),
     "decks": ("Deck", "DeckRow", "Match"),
     "denials": ("Denial",),
@@ -62,6 +65,7 @@ _HOMES = {
     "holds": ("LimitedBy",),
     "increments": ("BlockRounding", "Step"),
     "inquiry": ("CardView",),
+    "exchange": ("ExchangeRate", "ExchangeRates"),
     "exporting": ("IssuedPin",),
     "intake": ("Generated",),
     "keyring": ("Keyring",),
@@ -71,7 +75,7 @@ _HOMES = {
     "rating": ("Beyond", "Rate", "Rounding", "max_duration", "price", "rate"),
     "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
     "reports": ("DestinationMargin", "Utilisation"),
-    "routing": ("Carrier", "Route"),
+    "routing": ("Refused", "Route", "RouteOrder", "Routing"),
     "status": ("Status",),
     "throttling": ("GuessLimit", "GuessPool", "Throttle"),
 }
@@ -105,6 +109,8 @@ __all__ = [
     "Engine",
     "Entry",
     "EntryKind",
+    "ExchangeRate",
+    "ExchangeRates",
     "FirstUse",
     "Generated",
     "Grant",
@@ -119,11 +125,14 @@ __all__ = [
     "Plan",
     "Rate",
     "Rebind",
+    "Refused",
     "RegisteredNumber",
     "Registration",
     "Rounding",
     "RoundingMode",
     "Route",
+    "RouteOrder",
+    "Routing",
     "Stage",
     "Status",
     "Step",

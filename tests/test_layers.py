@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "taxengines",
         "batches",
         "uploading",
+        "exchange",
         "throttling",
         "groups",
         "cycles",
@@ -44,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "callterms",
         "saleterms",
     ),
-    ("flags", "plans", "routing", "catalogue"),
+    ("flags", "carriers", "routing", "plans", "catalogue"),
     ("holds", "calls", "ledger", "cards", "cardstate"),
     ("answers", "authorization", "settling", "registration", "ivr"),
     (

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cardbill.bands import Band, BandRating
     from cardbill.batches import Batch, FirstUse, Validity
     from cardbill.calls import CallRecord, Outcome
+    from cardbill.carriers import Carrier
     from cardbill.charges import Charge, Short, Trigger
     from cardbill.cycles import BillingCycle, CycleUnit
     from cardbill.deckfiles import read_deck
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cardbill.dialing import NORTH_AMERICA, DialPlan
     from cardbill.engine import Engine, Swept
     from cardbill.errors import CardbillError
+    from cardbill.exchange import ExchangeRate, ExchangeRates
     from cardbill.exporting import IssuedPin
     from cardbill.flags import BatchFlags
     from cardbill.groups import DestinationGroup
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from cardbill.rating import Beyond, Rate, Rounding, max_duration, price, rate
     from cardbill.registration import NotRegistered, RegisteredNumber, Registration
     from cardbill.reports import DestinationMargin, Utilisation
-    from cardbill.routing import Carrier, Route
+    from cardbill.routing import Refused, Route, RouteOrder, Routing
     from cardbill.status import Status
     from cardbill.taxengines import TaxFallback
     from cardbill.taxes import PriceLine, Taxed, TaxLine
@@ -62,6 +64,7 @@ _HOMES = {
     "ledger": ("Entry", "EntryKind"),
     "charges": ("Charge", "Short", "Trigger"),
     "cycles": ("BillingCycle", "CycleUnit"),
+    "carriers": ("Carrier",),
     "deckfiles": ("read_deck",),
     "decks": ("Deck", "DeckRow", "Match"),
     "denials": ("Denial",),
@@ -73,6 +76,7 @@ _HOMES = {
     "holds": ("LimitedBy",),
     "increments": ("BlockRounding", "Step"),
     "inquiry": ("CardView",),
+    "exchange": ("ExchangeRate", "ExchangeRates"),
     "exporting": ("IssuedPin",),
     "intake": ("Generated",),
     "jurisdictions": ("Exemption", "Jurisdiction", "Tax", "TaxLevel", "TaxOn"),
@@ -84,7 +88,7 @@ _HOMES = {
     "rating": ("Beyond", "Rate", "Rounding", "max_duration", "price", "rate"),
     "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
     "reports": ("DestinationMargin", "Utilisation"),
-    "routing": ("Carrier", "Route"),
+    "routing": ("Refused", "Route", "RouteOrder", "Routing"),
     "status": ("Status",),
     "taxengines": ("TaxFallback",),
     "taxes": ("PriceLine", "TaxLine", "Taxed"),
@@ -123,6 +127,8 @@ __all__ = [
     "Engine",
     "Entry",
     "EntryKind",
+    "ExchangeRate",
+    "ExchangeRates",
     "Exemption",
     "FirstUse",
     "Generated",
@@ -142,11 +148,14 @@ __all__ = [
     "PriceLine",
     "Rate",
     "Rebind",
+    "Refused",
     "RegisteredNumber",
     "Registration",
     "Rounding",
     "RoundingMode",
     "Route",
+    "RouteOrder",
+    "Routing",
     "Short",
     "Stage",
     "Status",

@@ -1,4 +1,4 @@
-"""The catalogue: batches, plans, decks, carriers, access numbers: versions under names.
+"""The catalogue: batches, plans, decks, carriers and the rest: versions under names.
 
 An item is stored as bytes that only this module reads and writes. A :class:`Snapshot` is
 what one process knows of the catalogue at one revision; what it does not hold yet it asks
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import asdict
@@ -17,14 +18,17 @@ from attrs import asdict
 from cardbill import money
 from cardbill.access import AccessNumber
 from cardbill.batches import Batch
+from cardbill.carriers import Carrier
 from cardbill.decks import Deck
 from cardbill.dialing import DialPlan, is_digits
 from cardbill.errors import CardbillError, RowUnreadable, SchemaTooNew, UnknownName
+from cardbill.exchange import ExchangeRate, ExchangeRates, no_rates
 from cardbill.flags import BatchFlags
 from cardbill.groups import DestinationGroup
+from cardbill.instants import from_micros, to_micros
 from cardbill.jurisdictions import Jurisdiction
 from cardbill.plans import Plan
-from cardbill.routing import Carrier
+from cardbill.routing import LEAST_COST, Routing
 from cardbill.saleterms import (
     charge_from_dict,
     charge_to_dict,
@@ -46,12 +50,24 @@ if TYPE_CHECKING:
     from moneyed import Money
 
 BATCH, PLAN, DECK, CARRIER, ACCESS = "batch", "plan", "deck", "carrier", "access"
-FLAGS, NUMBERING, KEY, GROUP = "flags", "numbering", "key", "group"
-JURISDICTION = "jurisdiction"
+GROUP, JURISDICTION = "group", "jurisdiction"
+EXCHANGE, RATES = "exchange", "rates"
+"""A kind of which there is one item, and its name."""
+FLAGS, NUMBERING, KEY = "flags", "numbering", "key"
 """The kinds of items. ``flags`` are a batch's, ``numbering`` holds which card numbers are
 whose, ``key`` the check values of keyrings."""
 
-Item = Batch | Plan | Carrier | Deck | AccessNumber | BatchFlags | DestinationGroup | Jurisdiction
+Item = (
+    Batch
+    | Plan
+    | Carrier
+    | Deck
+    | AccessNumber
+    | BatchFlags
+    | DestinationGroup
+    | Jurisdiction
+    | ExchangeRates
+)
 """What is published."""
 
 T = TypeVar("T")
@@ -83,13 +99,14 @@ class Snapshot:
     def moved_to(self, revision: int, heads: Mapping[tuple[str, str], int]) -> Snapshot:
         """Return the snapshot at a later revision; what was loaded stays loaded.
 
-        Except decks that are no longer the newest: calls in progress carry their terms.
+        Except decks and exchange rates that are no longer the newest: calls in progress
+        carry their terms.
         """
         later = Snapshot(revision, {**self._heads, **heads})
         later._items = {
             (kind, name, version): item
             for (kind, name, version), item in self._items.copy().items()
-            if kind != DECK or version == later._heads.get((kind, name))
+            if kind not in (DECK, EXCHANGE) or version == later._heads.get((kind, name))
         }
         return later
 
@@ -171,6 +188,12 @@ class Snapshot:
                 return each
         return ""
 
+    def exchange(self, currency: str) -> ExchangeRates:
+        """Return the exchange rates; where there are none, that currency is the base."""
+        if not self.version(EXCHANGE, RATES):
+            return no_rates(currency)
+        return self._item(EXCHANGE, RATES, ExchangeRates)
+
     def _item(self, kind: str, name: str, of: type[T], version: int | None = None) -> T:
         if version is None:
             version = self._heads.get((kind, name), 0)
@@ -194,7 +217,9 @@ def encode(item: Item) -> tuple[str, str, bytes]:
         case Plan():
             return PLAN, item.name, _dump(_plan_fields(item))
         case Carrier():
-            return CARRIER, item.name, _dump({"name": item.name, "deck": item.deck})
+            return CARRIER, item.name, _dump(_carrier_fields(item))
+        case ExchangeRates():
+            return EXCHANGE, RATES, _dump(_exchange_fields(item))
         case BatchFlags():
             return FLAGS, "", _dump({"blocked": item.blocked, "frozen": item.frozen})
         case Jurisdiction():
@@ -292,6 +317,7 @@ def _plan_fields(plan: Plan) -> dict[str, Any]:
         "barred": plan.barred,
         "packages": [package_to_dict(package) for package in plan.packages],
         "charges": [charge_to_dict(charge) for charge in plan.charges],
+        "routing": _routing_fields(plan.routing),
     }
 
 
@@ -305,12 +331,68 @@ def _plan(content: bytes) -> Plan:
             "packages": [package_from_dict(each) for each in fields.get("packages", ())],
             "charges": [charge_from_dict(each) for each in fields.get("charges", ())],
             "minimum_balance": minimum and _money(minimum),
+            "routing": _routing(fields.get("routing")),
         }
     )
 
 
+def _routing_fields(routing: Routing) -> dict[str, Any]:
+    minimum = None
+    if routing.minimum_margin is not None:
+        minimum = [routing.minimum_margin_units, routing.currency]
+    return {
+        "order": routing.order.value,
+        "most_routes": routing.most_routes,
+        "cost_weight": routing.cost_weight,
+        "quality_weight": routing.quality_weight,
+        "minimum_margin": minimum,
+        "minimum_margin_percent": _decimal(routing.minimum_margin_percent),
+    }
+
+
+def _routing(fields: dict[str, Any] | None) -> Routing:
+    if fields is None:
+        return LEAST_COST
+    minimum = fields["minimum_margin"]
+    return Routing(**{**fields, "minimum_margin": minimum and _money(minimum)})
+
+
+def _carrier_fields(carrier: Carrier) -> dict[str, Any]:
+    return {
+        "name": carrier.name,
+        "deck": carrier.deck,
+        "rewrites": dict(carrier.rewrites),
+        "tech_prefix": carrier.tech_prefix,
+        "capacity": carrier.capacity,
+        "priority": carrier.priority,
+        "weight": carrier.weight,
+        "asr_percent": _decimal(carrier.asr_percent),
+        "acd_seconds": carrier.acd_seconds,
+        "blocked_prefixes": carrier.blocked_prefixes,
+    }
+
+
 def _carrier(content: bytes) -> Carrier:
     return Carrier(**_load(content))
+
+
+def _exchange_fields(exchange: ExchangeRates) -> dict[str, Any]:
+    return {
+        "base": exchange.base,
+        "rates": [
+            [rate.currency, _decimal(rate.rate), _micros(rate.effective_from)]
+            for rate in exchange.rates
+        ],
+    }
+
+
+def _exchange(content: bytes) -> ExchangeRates:
+    fields = _load(content)
+    rates = [
+        ExchangeRate(currency, rate, effective_from=None if since is None else from_micros(since))
+        for currency, rate, since in fields.pop("rates")
+    ]
+    return ExchangeRates(**fields, rates=rates)
 
 
 def _flags(content: bytes) -> BatchFlags:
@@ -353,6 +435,7 @@ _DECODERS: Mapping[str, Callable[[bytes], Item]] = {
     ACCESS: _access,
     GROUP: _group,
     JURISDICTION: _jurisdiction,
+    EXCHANGE: _exchange,
     DECK: Deck.from_bytes,
 }
 
@@ -367,3 +450,11 @@ def _day(day: date | None) -> str | None:
 
 def _date(stored: str | None) -> date | None:
     return None if stored is None else date.fromisoformat(stored)
+
+
+def _decimal(number: Decimal | None) -> str | None:
+    return None if number is None else f"{number:f}"
+
+
+def _micros(instant: datetime | None) -> int | None:
+    return None if instant is None else to_micros(instant)

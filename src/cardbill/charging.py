@@ -84,9 +84,7 @@ def post(
             card.post(kind, -amount, at, reference, name)
 
 
-def lines(
-    charge: Charge, amount: int, rules: TaxRules | None
-) -> list[tuple[EntryKind, str, int]]:
+def lines(charge: Charge, amount: int, rules: TaxRules | None) -> list[tuple[EntryKind, str, int]]:
     """Return a charge and the taxes on it as (kind, name, ledger units)."""
     if rules is None or not amount:
         return [(EntryKind.CHARGE, charge.name, amount)]

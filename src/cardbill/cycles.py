@@ -105,7 +105,7 @@ class Periods:
                 months = steps * (12 if self.unit is CycleUnit.YEARS else 1)
                 day = _months_later(self.anchor, months)
         except (OverflowError, ValueError):
-            return LAST_DAY
+            return LAST_DAY if steps > 0 else date.min
         return min(day, LAST_DAY)
 
     def begin(self, number: int) -> datetime:

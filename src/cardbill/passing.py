@@ -110,9 +110,7 @@ def _terms(card: Card, shelf: Snapshot) -> _Terms | None:
     return _Terms(plan, batch, card.first_used_at.astimezone(batch.zone).date())
 
 
-def _events(
-    card: Card, terms: _Terms | None, shelf: Snapshot, until: datetime
-) -> Iterator[_Event]:
+def _events(card: Card, terms: _Terms | None, shelf: Snapshot, until: datetime) -> Iterator[_Event]:
     for hold in card.holds.values():
         yield _Event(hold.expires_at, 0, hold.call_id, partial(_hold_expires, card, hold.call_id))
     for number, bucket in card.buckets.items():
@@ -178,9 +176,7 @@ def _give(
     card.give(package, at, ends)
 
 
-def _charges(
-    card: Card, terms: _Terms, shelf: Snapshot, until: datetime
-) -> Iterator[_Event]:
+def _charges(card: Card, terms: _Terms, shelf: Snapshot, until: datetime) -> Iterator[_Event]:
     for place, charge in enumerate(terms.plan.charges):
         if charge.trigger not in PERIODIC:
             continue

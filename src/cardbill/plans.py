@@ -15,10 +15,17 @@ from attrs import field, frozen
 from cardbill import money
 from cardbill.charges import Charge, check_charges
 from cardbill.cycles import COUNTED, BillingCycle, CycleUnit
-from cardbill.errors import InvalidInput, MissingFields, PlanRefused
+from cardbill.errors import InvalidInput, MissingFields, PlanRefused, WrongCurrency
 from cardbill.groups import check_destinations, groups_of
-from cardbill.names import check_choice, check_count, check_language, check_name
+from cardbill.names import (
+    check_choice,
+    check_count,
+    check_kind,
+    check_language,
+    check_name,
+)
 from cardbill.packages import Given, Package, check_packages
+from cardbill.routing import LEAST_COST, Routing
 
 if TYPE_CHECKING:
     from moneyed import Currency, Money
@@ -114,6 +121,8 @@ class Plan:
         barred: Prefixes, and names of destination groups, that cannot be called.
         packages: What its cards get beside their money: at most 50.
         charges: What they pay besides the price of calls, in this order: at most 50.
+        routing: In what order carriers are tried, and which earn too little; default: the
+            cheapest first, and all of them.
 
     Raises:
         MissingFields: Name, currency or deck is left out; each is named.
@@ -137,6 +146,7 @@ class Plan:
     barred: tuple[str, ...] = field(default=(), converter=_barred)
     packages: tuple[Package, ...] = field(default=(), converter=_packages)
     charges: tuple[Charge, ...] = field(default=(), converter=_charges)
+    routing: Routing = LEAST_COST
 
     def __attrs_post_init__(self) -> None:
         required = ("name", "currency", "deck")
@@ -163,6 +173,10 @@ class Plan:
         if renewed and self.billing_cycle.unit not in COUNTED:
             problem = f"package {renewed[0]!r} is given with each cycle: there is none"
             raise InvalidInput("billing_cycle", self.billing_cycle.unit.value, problem)
+        check_kind("routing", self.routing, Routing)
+        if self.routing.currency not in (None, self.currency):
+            problem = f"minimum_margin must be in {self.currency}"
+            raise WrongCurrency("routing", self.routing.minimum_margin, problem)
 
     @property
     def groups(self) -> list[str]:

@@ -143,6 +143,8 @@ class Shop:
 
     def edit(self, card_id: str, **facts: Any) -> None:
         """Change stored facts that no operation changes yet."""
+        if "expires_at" in facts:
+            facts["due_at"] = facts["expires_at"]
 
         def decide(view: Any) -> Step[None]:
             card, trail, _ = open_card(view.card, self.keyring.seals)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from cardbill.batches import Batch
 from cardbill.calls import CallRecord, Outcome, carrier_cost, foreign, unreported
@@ -24,10 +24,11 @@ from cardbill.keymarks import needed_keys
 from cardbill.keyring import ANI
 from cardbill.ledger import EntryKind
 from cardbill.proofs import Trail, entry_seal, split_detail
-from cardbill.rows import card_to_row, read_card, read_record, record_to_row
+from cardbill.rows import card_to_row, entry_from_row, read_card, read_record, record_to_row
 from cardbill.seals import NO_SEAL, SEAL_BYTES
 
 if TYPE_CHECKING:
+    from cardbill.callterms import Bill
     from cardbill.keyring import Keyring
     from cardbill.storage.contract import (
         CardRow,
@@ -46,7 +47,9 @@ class AuditReport:
     Attributes:
         cards, entries, records: How many were checked.
         face_units: By currency: what all cards were sold as, in ledger units.
-        calls_units: By currency: what calls have taken.
+        calls_units: By currency: the price of calls, without charges and taxes.
+        charges_units: By currency: all charges.
+        taxes_units: By currency: all taxes.
         breakage_units: By currency: what was left at expiry.
         voided_units: By currency: the face value of voided cards.
         balance_units: By currency: what callers still hold.
@@ -60,6 +63,8 @@ class AuditReport:
     records: int = 0
     face_units: Counter[str] = field(factory=Counter)
     calls_units: Counter[str] = field(factory=Counter)
+    charges_units: Counter[str] = field(factory=Counter)
+    taxes_units: Counter[str] = field(factory=Counter)
     breakage_units: Counter[str] = field(factory=Counter)
     voided_units: Counter[str] = field(factory=Counter)
     balance_units: Counter[str] = field(factory=Counter)
@@ -132,6 +137,9 @@ def audit(
     return report
 
 
+_OF_CALLS = {kind.value for kind in (EntryKind.CALL, EntryKind.CHARGE, EntryKind.TAX)}
+
+
 class _Books:
     """One pass over the cards."""
 
@@ -187,6 +195,7 @@ class _Books:
                 *_columns(card, row._replace(state=state)),
                 *_ledger(card, entries),
                 *_calls(card, entries, records),
+                *_buckets(card, entries, records),
                 *_trail(trail, entries, records),
                 *self._opens(card, listed),
             ]
@@ -209,6 +218,8 @@ class _Books:
             sums[entry.kind] += entry.amount
         report.face_units[card.currency] += card.face
         report.calls_units[card.currency] -= sums[EntryKind.CALL.value]
+        report.charges_units[card.currency] -= sums[EntryKind.CHARGE.value]
+        report.taxes_units[card.currency] -= sums[EntryKind.TAX.value]
         report.breakage_units[card.currency] -= sums[EntryKind.BREAKAGE.value]
         report.voided_units[card.currency] -= sums[EntryKind.VOID.value]
         report.balance_units[card.currency] += row.balance
@@ -321,7 +332,7 @@ def _calls(card: Card, entries: list[EntryRow], records: list[RecordRow]) -> Ite
     """Each call that ended has one record, and was charged what its terms make it."""
     charged: Counter[str] = Counter()
     for entry in entries:
-        if entry.kind == EntryKind.CALL.value:
+        if entry.kind in _OF_CALLS and " " not in entry.reference:  # a call id has no space
             charged[entry.reference] -= entry.amount
     for row in records:
         record = read_record(row)
@@ -338,37 +349,89 @@ def _calls(card: Card, entries: list[EntryRow], records: list[RecordRow]) -> Ite
     yield from (f"call {call}: charged without a record" for call in charged)
 
 
+def _buckets(card: Card, entries: list[EntryRow], records: list[RecordRow]) -> Iterator[str]:
+    """Of each bucket, what was given is left, was used by calls, or was lost."""
+    left: Counter[int] = Counter()
+    for row in entries:
+        if row.kind in (EntryKind.GIVEN.value, EntryKind.LOST.value):
+            entry = entry_from_row(row, card.currency)
+            sign = 1 if entry.kind is EntryKind.GIVEN else -1
+            left[int(entry.reference.removeprefix("bucket "))] += sign * entry.quantity
+    for record in records:
+        for draw in read_record(record).draws:
+            left[draw.bucket] -= draw.units
+    for number in sorted(left.keys() | card.buckets.keys()):
+        bucket = card.buckets.get(number)
+        stands = 0 if bucket is None else bucket.left
+        if left[number] != stands:
+            yield f"bucket {number} has {stands} left, its ledger and calls make it {left[number]}"
+        if bucket is not None and card.free_of(bucket) < 0:
+            yield f"calls hold more of bucket {number} than is left"
+
+
 def _terms(record: CallRecord) -> Iterator[str]:
     """What the terms of its hold make of what the switch reported."""
     hold, told = record.hold, record.report
     if record.outcome is Outcome.EXPIRED and hold is not None:
-        if record != unreported(record):
+        if record != unreported(_bare(record), first=record.first):
             yield "expired, and charged other than what was reported of it by then"
         return
     reported = record.outcome in (Outcome.SETTLED, Outcome.UNAUTHORISED)
     if not reported or hold is None or told is None:
-        if record.price_units:
+        if record.total_units:
             yield f"charged though it was {record.outcome.value}"
         return
     actual = whole_seconds(told.talk_ms)
     if record.seconds != hold.charged_seconds(told.talk_ms):
         yield f"charged for {record.seconds} s"
-    granted = min(hold.price(record.seconds, told.answered_at), hold.amount)
+    granted = hold.bill(record.seconds, told.answered_at, first=record.first).total
+    granted = min(granted, hold.amount)
     if record.late:  # what was charged when its hold expired is not refunded
-        granted = max(granted, hold.price(hold.unreported_seconds, None))
-    if record.price_units > granted:
+        before = hold.bill(hold.unreported_seconds, None, first=record.first)
+        granted = max(granted, before.total)
+    if record.total_units > granted:
         yield "charged more than it was granted"
-    should = max(hold.price(actual, told.answered_at), record.price_units)
-    if record.price_units + record.uncollected_units != should:
-        yield f"charged {record.price_units} units and {record.uncollected_units} short of {should}"
+    yield from _lines(record, hold.bill(actual, told.answered_at, first=record.first))
     route = hold.route(told.carrier)
     answered = hold.answer(told.answered_at)
     if route is not None and record.cost_units != carrier_cost(route, actual, answered):
         yield f"its cost of {record.cost_units} units is not what {route.carrier} charges"
     if route is not None and record.cost_quote != foreign(route, hold):
-        yield f"its cost is in {record.cost_currency}, not at the rate it was granted at"
+        yield f"its cost is not in the currency of {route.carrier}"
     if record.carrier != (told.carrier or (route.carrier if route and actual else None)):
         yield f"carried by {record.carrier}, reported was {told.carrier}"
+
+
+def _lines(record: CallRecord, whole: Bill) -> Iterator[str]:
+    """Each line was collected, or is noted as short, in full; and they add up."""
+    posted = {line[:2]: line.amount for line in record.posted}
+    short = {line[:2]: line.amount for line in record.short}
+    if not record.lines and record.uncollected_units:
+        short = {record.posted[0][:2]: record.uncollected_units}
+    for line in whole.lines:
+        paid, missing = posted.get(line[:2], 0), short.get(line[:2], 0)
+        if paid + missing != max(line.amount, paid):
+            what = line.name or line.kind.value
+            yield f"{what}: charged {paid} units and {missing} short of {line.amount}"
+    if sum(posted.values()) != record.total_units:
+        yield f"its lines make {sum(posted.values())} units, its total is {record.total_units}"
+    if sum(short.values()) != record.uncollected_units:
+        yield f"{record.uncollected_units} units uncollected, its lines make {sum(short.values())}"
+
+
+def _bare(record: CallRecord) -> CallRecord:
+    """Return a record as it was before anything was posted for it."""
+    return evolve(
+        record,
+        rated_units=0,
+        price_units=0,
+        tax_units=0,
+        lines=(),
+        uncollected_units=0,
+        short=(),
+        draws=(),
+        first=False,
+    )
 
 
 def _entries(storage: Storage, card: str) -> Iterator[EntryRow]:

@@ -7,8 +7,9 @@ Source: domain.md section 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
@@ -17,12 +18,16 @@ from cardbill import keyring
 from cardbill.answers import Caller, Credential, Denied, Grant
 from cardbill.bands import DAY_SECONDS
 from cardbill.batches import Batch, FirstUse, Validity
+from cardbill.buckets import offered
 from cardbill.calls import CallRecord, make_handle
+from cardbill.callterms import CallCharge, CallTerms
 from cardbill.cards import Card
 from cardbill.catalogue import DECK, PLAN, Snapshot
+from cardbill.charges import OF_A_CALL, Charge, Trigger
 from cardbill.denials import Denial
 from cardbill.errors import CallEnded, IdempotencyMismatch
 from cardbill.holds import Hold, LimitedBy, held_for, limiting
+from cardbill.passing import activate
 from cardbill.plans import Unreported
 from cardbill.routing import Refused, routes
 from cardbill.status import Status
@@ -48,6 +53,7 @@ class CallRequest:
         call_id: The host's id, one per attempt.
         number: E.164 digits; ``None``: what was dialled is no number.
         problem: What is wrong with it then, without its digits.
+        access: The access number it came in on, where told.
         ani: The caller's number as far as it is one.
         credentials: The (kind, token) pairs of which one must open the card.
         busy: How many calls carriers have now, by name, as far as the host tells; no part of
@@ -57,6 +63,7 @@ class CallRequest:
     call_id: str
     number: str | None
     problem: str = ""
+    access: str | None = None
     ani: str | None = None
     credentials: Sequence[Credential] = field(repr=False)
     busy: Mapping[str, int] = field(factory=dict)
@@ -79,9 +86,9 @@ def admit(
     batch = shelf.batch(card.batch)
     if denied := unusable(card, batch, shelf, at):
         return denied
-    plan, version = plan_of(card, batch, shelf)
+    plan, _ = plan_of(card, batch, shelf)
     if batch.first_use is FirstUse.AUTHENTICATION and not card.opened:
-        first_use(card, batch, (plan.name, version), at)
+        first_use(card, batch, shelf, at)
     return Caller(
         card_id=card.id,
         status=card.status(at),
@@ -131,10 +138,26 @@ def _replayed(card: Card, hold: Hold, request: CallRequest) -> Grant:
 def _grant(
     card: Card, request: CallRequest, number: str, batch: Batch, shelf: Snapshot, at: datetime
 ) -> Grant | Denied:
+    if card.opened:
+        return _decide(card, request, number, batch, shelf, at)
+    # What the first use triggers comes before the call; if it is denied, there was none.
+    facts = card.facts()
+    first_use(card, batch, shelf, at)
+    answer = _decide(card, request, number, batch, shelf, at)
+    if isinstance(answer, Denied):
+        card.put_back(facts)
+    return answer
+
+
+def _decide(
+    card: Card, request: CallRequest, number: str, batch: Batch, shelf: Snapshot, at: datetime
+) -> Grant | Denied:
     def denied(reason: Denial, detail: str = "") -> Denied:
         return Denied(reason=reason, detail=detail, card_id=card.id)
 
-    plan, plan_version = plan_of(card, batch, shelf)
+    plan, _ = plan_of(card, batch, shelf)
+    if card.waiting:
+        return denied(Denial.INSUFFICIENT_BALANCE, "a charge waits for an open call to end")
     if len(card.holds) >= plan.calls_at_once:
         return denied(Denial.TOO_MANY_CALLS, f"{len(card.holds)} open")
     deck = shelf.deck(plan.deck)
@@ -151,9 +174,10 @@ def _grant(
     if cap == 0:
         return denied(Denial.EXPIRED, "less than a second is left")
     ahead = _AHEAD if plan.slice_seconds is None else _AHEAD[-1:]  # slices may come to any length
-    tariff, limit = _offer(deck, match, number, at, card.available, cap, ahead)
+    complete = call_terms(card, batch, plan, request, number, shelf, at)
+    terms, limit = _offer(deck, match, number, at, complete, card.available, cap, ahead)
     whole, limited_by = limit.seconds, limiting(limit, cap, capped_by)
-    if limit.by_money and whole is not None and whole <= tariff.unbilled_seconds(at):
+    if limit.by_money and whole is not None and whole <= terms.tariff.unbilled_seconds(at):
         return denied(Denial.INSUFFICIENT_BALANCE)
     seconds = whole
     if plan.slice_seconds is not None and (whole is None or plan.slice_seconds < whole):
@@ -163,7 +187,7 @@ def _grant(
         shelf.carriers(),
         number,
         at,
-        sell=tariff,
+        sell=terms.tariff,
         currency=card.currency,
         seconds=whole,
         policy=plan.routing,
@@ -176,6 +200,7 @@ def _grant(
     if not found or own is None:
         why = ", ".join(f"{carrier}: {reason}" for carrier, reason in refused)
         return denied(Denial.NO_ROUTE, why or "no carriers")
+    amount, terms = held_for(terms, seconds, at)
     hold = Hold(
         call_id=request.call_id,
         number=number,
@@ -185,7 +210,7 @@ def _grant(
         deck=plan.deck,
         deck_version=shelf.version(DECK, plan.deck),
         plan=plan.name,
-        tariff=tariff,
+        terms=terms,
         routes=found,
         quote=own,
         granted_at=at,
@@ -195,10 +220,9 @@ def _grant(
         charge_unreported=plan.unreported_calls is Unreported.CHARGE,
         max_seconds=seconds,
         limited_by=limited_by,
-        amount=held_for(tariff, seconds, at),
+        amount=amount,
+        access=request.access,
     )
-    if not card.opened:
-        first_use(card, batch, (plan.name, plan_version), at)
     card.hold(hold)
     return grant_of(card, hold, refused)
 
@@ -208,22 +232,72 @@ def _offer(
     match: Match,
     number: str,
     at: datetime,
+    complete: Callable[[Tariff], CallTerms],
     available: int,
     cap: int | None,
     ahead: Sequence[int],
-) -> tuple[Tariff, Limit]:
-    """Return what the call is priced by, and how long it may last.
+) -> tuple[CallTerms, Limit]:
+    """Return what the call is billed by, and how long it may last.
 
     Where bands split calls, the tariff is looked up so many seconds ahead that the call
     cannot outlast what is known of it.
     """
     lasting, *further = ahead
-    tariff = deck.tariff(match, number, at, lasting)
-    limit = tariff.longest(available, cap, at)
+    found = complete(deck.tariff(match, number, at, lasting))
+    limit = found.longest(available, cap, at)
     known = limit.seconds is not None and _overrun(limit.seconds) <= lasting
     if known or not further or not deck.splits:
-        return tariff, limit
-    return _offer(deck, match, number, at, available, cap, further)
+        return found, limit
+    return _offer(deck, match, number, at, complete, available, cap, further)
+
+
+def call_terms(
+    card: Card,
+    batch: Batch,
+    plan: Plan,
+    request: CallRequest,
+    number: str,
+    shelf: Snapshot,
+    at: datetime,
+) -> Callable[[Tariff], CallTerms]:
+    """Return how a tariff becomes the terms of a call: with charges, taxes and buckets."""
+    charges = tuple(
+        CallCharge(
+            charge.name,
+            charge.units,
+            charge.parts,
+            charge.taxable,
+            charge.trigger is Trigger.FIRST_ANSWER,
+        )
+        for charge in plan.charges
+        if charge.trigger in OF_A_CALL
+        and charge.effective(at)
+        and not (card.answered and charge.trigger is Trigger.FIRST_ANSWER)
+        and _applies(charge, request.access, number, shelf)
+    )
+    buckets = [
+        bucket
+        for bucket in card.buckets.values()
+        if not bucket.destinations or shelf.among(bucket.destinations, number)
+    ]
+    draws = tuple(draw for hold in card.holds.values() for draw in hold.terms.draws)
+    return partial(
+        CallTerms,
+        charges=charges,
+        taxes=shelf.taxes(batch, at, caller=request.ani, called=number),
+        draws=offered(buckets, draws, at),
+    )
+
+
+def _applies(charge: Charge, access: str | None, number: str, shelf: Snapshot) -> bool:
+    """Say whether a charge is for a call to that number, by that access number."""
+    if charge.access and access not in charge.access:
+        return False
+    if charge.access_kinds and (
+        access is None or shelf.access(access).kind not in charge.access_kinds
+    ):
+        return False
+    return not charge.destinations or bool(shelf.among(charge.destinations, number))
 
 
 def _overrun(seconds: int | None) -> int:
@@ -274,12 +348,15 @@ def plan_of(card: Card, batch: Batch, shelf: Snapshot) -> tuple[Plan, int]:
     return shelf.plan(name), shelf.version(PLAN, name)
 
 
-def first_use(card: Card, batch: Batch, plan: tuple[str, int], at: datetime) -> None:
-    """Open the card's account by its first use, under the terms of its batch."""
+def first_use(card: Card, batch: Batch, shelf: Snapshot, at: datetime) -> None:
+    """Open the card's account by its first use, under the terms of its batch and its plan."""
+    terms, version = plan_of(card, batch, shelf)
+    plan = terms.name, version
     if batch.validity is Validity.FIRST_ANSWER:
         card.use(at, plan=plan, expires_at=batch.expires_at, awaits_answer=True)
     else:
         card.use(at, plan=plan, expires_at=batch.expiry_after(at))
+    activate(card, batch, terms, shelf, at)
 
 
 def _expiry(card: Card, batch: Batch, at: datetime) -> datetime | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from cardbill.answers import Caller
 from cardbill.callerid import registrable
 from cardbill.errors import InvalidInput
+from cardbill.inquiry import card_at
 from cardbill.keyring import ANI
 from cardbill.plans import Rebind
 from cardbill.registration import (
@@ -29,7 +30,6 @@ from cardbill.registration import (
     keeps,
     leave,
 )
-from cardbill.rows import card_from_row
 from cardbill.storage.contract import CredentialRow
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cardbill.catalogue import Snapshot
     from cardbill.dialing import DialPlan
     from cardbill.keyring import Keyring
+    from cardbill.shelf import Shelf
     from cardbill.steps import Decision
     from cardbill.storage.contract import Storage
 
@@ -60,12 +61,14 @@ class Callers:
     def __init__(
         self,
         storage: Storage,
+        shelf: Shelf,
         keyring: Keyring,
         now: Callable[[datetime | None], datetime],
         step: Stepping,
         dial_plan: Callable[[object], DialPlan],
     ) -> None:
         self._storage = storage
+        self._shelf = shelf
         self._keyring = keyring
         self._now = now
         self._step = step
@@ -254,9 +257,8 @@ class Callers:
         return tokens[0], None
 
     def _card(self, card_id: str, now: datetime) -> Card:
-        card = card_from_row(self._storage.view(card_id).card, self._keyring.seals)
-        card.catch_up(now)
-        return card
+        row = self._storage.view(card_id).card
+        return card_at(row, self._shelf, now, self._keyring.seals)
 
     def _take_off(self, card_id: str, tokens: Sequence[bytes], now: datetime) -> bool:
         return self._step(card_id, None, now, lambda card, _, __: leave(card, tokens))

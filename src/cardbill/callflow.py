@@ -33,6 +33,7 @@ from cardbill.instants import aware
 from cardbill.journal import Journal
 from cardbill.keyring import ANI
 from cardbill.names import check_count
+from cardbill.passing import catch_up
 from cardbill.presented import Presented
 from cardbill.rekeying import Mover
 from cardbill.rows import call_key, card_from_row, report_to_suspense
@@ -375,6 +376,7 @@ class CallFlow:
     ) -> CallRequest:
         number, problem = self._dialled(to, access)
         return CallRequest(
+            access=None if access is None else access.number,
             call_id=call_id,
             number=number,
             problem=problem,
@@ -442,10 +444,10 @@ class CallFlow:
             self._shelf.refresh()
         while True:
             card = card_from_row(view.card, self._keyring.seals)
-            card.catch_up(at)
-            opened = card.opened
             try:
                 shelf = self._shelf.snapshot
+                catch_up(card, shelf, at)
+                opened = card.opened
                 answer = authorization.admit(card, credentials, shelf, ani, at, access)
             except NotLoaded as missing:
                 self._shelf.load(missing)

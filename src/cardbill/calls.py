@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from cardbill import money
+from cardbill.buckets import Draw
+from cardbill.callterms import Bill, Line, LineKind
 from cardbill.errors import FloatRefused, InvalidHandle, InvalidInput
 from cardbill.exchange import Quote
 from cardbill.holds import LONGEST_TALK_MS, Hold, whole_seconds
@@ -110,9 +112,14 @@ class CallRecord:
         hold: The terms it was granted under, or charged by; ``None``: there were none.
         report: What the switch said; ``None``: nothing.
         seconds: Talk time as charged: clamped to the grant, rounded up.
-        price_units: What was posted for it, in ledger units.
+        rated_units: The rated price, with the taxes in it, whoever paid it; ledger units.
+        price_units: What the card's money paid of it, without tax, in ledger units.
         tax_units: All taxes on it, in ledger units.
+        lines: What was posted, line by line: price, charges, taxes; empty: the price alone.
         uncollected_units: What it should have cost beyond that: overrun, or a late report.
+        short: Of which lines; empty: of the price alone, or nothing.
+        draws: What it used of buckets.
+        first: It was the first billed call of its card.
         cost_units: What the carrier charges, in ledger units of its own currency; ``None``:
             it is not known who carried it, or what that currency was worth.
         cost_quote: The carrier's currency and what it was worth at the grant; ``None``: it
@@ -133,9 +140,14 @@ class CallRecord:
     hold: Hold | None
     report: Report | None = None
     seconds: int = 0
+    rated_units: int = 0
     price_units: int = 0
     tax_units: int = 0
+    lines: tuple[Line, ...] = ()
     uncollected_units: int = 0
+    short: tuple[Line, ...] = ()
+    draws: tuple[Draw, ...] = ()
+    first: bool = False
     cost_units: int | None = 0
     cost_quote: Quote | None = None
     carrier: str | None = None
@@ -166,9 +178,19 @@ class CallRecord:
         return self.report.answered_at if self.report else None
 
     @property
+    def charge_units(self) -> int:
+        """All charges on it, without tax, in ledger units."""
+        return sum(line.amount for line in self.lines if line.kind is LineKind.CHARGE)
+
+    @property
     def total_units(self) -> int:
-        """Price and tax, in ledger units."""
-        return self.price_units + self.tax_units
+        """Price, charges and taxes, in ledger units."""
+        return self.price_units + self.charge_units + self.tax_units
+
+    @property
+    def posted(self) -> tuple[Line, ...]:
+        """What was posted, line by line."""
+        return self.lines or (Line(LineKind.PRICE, "", self.price_units),)
 
     @property
     def cost_currency(self) -> str:
@@ -203,8 +225,18 @@ class CallRecord:
 
     @property
     def price(self) -> Money:
-        """The rated price before tax."""
+        """What the card's money paid of the rated price, before tax."""
         return money.money(self.price_units, self.currency)
+
+    @property
+    def rated(self) -> Money:
+        """The rated price with the taxes in it, whoever paid it."""
+        return money.money(self.rated_units, self.currency)
+
+    @property
+    def charges(self) -> Money:
+        """All charges on the call, before tax."""
+        return money.money(self.charge_units, self.currency)
 
     @property
     def tax(self) -> Money:
@@ -213,7 +245,7 @@ class CallRecord:
 
     @property
     def total(self) -> Money:
-        """What the card paid: price and tax."""
+        """What the card paid: price, charges and taxes."""
         return money.money(self.total_units, self.currency)
 
     @property
@@ -240,57 +272,94 @@ class CallRecord:
         return None if units is None else money.percentage(units, self.base_price_units)
 
 
-def rated(
-    record: CallRecord, told: Report, route: Route | None, *, posted: int, available: int
+def settled(
+    record: CallRecord, told: Report, route: Route | None, *, available: int, first: bool
 ) -> CallRecord:
     """Return `record` completed by a report, at the terms of its hold.
 
     Never more than was granted is charged, nothing posted before is refunded, and what
-    could not be collected is noted: domain.md section 4.
+    could not be collected is noted line by line: domain.md section 4.
 
     Args:
-        record: Of a call that was granted.
+        record: Of a call that was granted, with what was posted for it before.
         told: What the switch said.
         route: Who carried it; ``None``: not known.
-        posted: Ledger units charged for this call before.
         available: Ledger units that may be charged now.
+        first: No call of the card was billed before.
     """
     hold = record.hold
     if hold is None:
         raise ValueError("a call that was never granted has no terms to rate it by")
     actual = whole_seconds(told.talk_ms)
     seconds = hold.charged_seconds(told.talk_ms)
-    should = hold.price(actual, told.answered_at)
-    collectable = min(hold.price(seconds, told.answered_at), hold.amount)
-    price_units = posted + min(max(0, collectable - posted), available)
+    first = first or record.first
+    due = hold.bill(seconds, told.answered_at, first=first)
+    whole = due if seconds == actual else hold.bill(actual, told.answered_at, first=first)
+    before = record.total_units
+    more = min(max(0, min(due.total, hold.amount) - before), available)
+    answered = hold.answer(told.answered_at)
     return evolve(
-        record,
+        _posted(record, due, whole, more),
         outcome=Outcome.SETTLED,
         ended_at=told.ended_at or record.ended_at,
         report=told,
         seconds=seconds,
-        price_units=price_units,
-        uncollected_units=max(0, should - price_units),
-        cost_units=carrier_cost(route, actual, hold.answer(told.answered_at)),
+        first=first and hold.terms.billed(seconds, answered),
+        cost_units=carrier_cost(route, actual, answered),
         cost_quote=foreign(route, hold),
         carrier=told.carrier or (route.carrier if route and actual else None),
     )
 
 
-def unreported(record: CallRecord) -> CallRecord:
+def unreported(record: CallRecord, *, first: bool) -> CallRecord:
     """Return the record of a call whose hold expired, charged for what was reported so far."""
     hold = record.hold
     if hold is None:
         raise ValueError("a call that was never granted has no terms to rate it by")
     seconds = hold.unreported_seconds
-    route = hold.route(None)
+    route, answered = hold.route(None), hold.answer(None)
+    due = hold.bill(seconds, None, first=first)
     return evolve(
-        record,
+        _posted(record, due, due, due.total),
         seconds=seconds,
-        price_units=hold.price(seconds, None),
-        cost_units=carrier_cost(route, seconds, hold.answer(None)),
+        first=first and hold.terms.billed(seconds, answered),
+        cost_units=carrier_cost(route, seconds, answered),
         cost_quote=foreign(route, hold),
         carrier=route.carrier if route and seconds else None,
+    )
+
+
+def _posted(record: CallRecord, due: Bill, whole: Bill, more: int) -> CallRecord:
+    """Return the record once `more` is posted: price first, then charges, then taxes.
+
+    Args:
+        record: With what was posted before.
+        due: What may be charged.
+        whole: What the call should have cost.
+        more: Ledger units that are posted now.
+    """
+    before = {line[:2]: line.amount for line in record.posted}
+    lines = {line[:2]: before.get(line[:2], 0) for line in (*due.lines, *record.posted)}
+    for line in due.lines:
+        taken = min(max(0, line.amount - lines[line[:2]]), more)
+        lines[line[:2]] += taken
+        more -= taken
+    posted = tuple(Line(*key, amount) for key, amount in lines.items())
+    short = tuple(
+        line._replace(amount=missing)
+        for line in whole.lines
+        if (missing := line.amount - lines.get(line[:2], 0)) > 0
+    )
+    plain = len(posted) == 1
+    return evolve(
+        record,
+        rated_units=max(record.rated_units, due.rated),
+        price_units=posted[0].amount,
+        tax_units=sum(line.amount for line in posted if line.kind is LineKind.TAX),
+        lines=() if plain else posted,
+        uncollected_units=sum(line.amount for line in short),
+        short=() if plain else short,
+        draws=due.draws,
     )
 
 

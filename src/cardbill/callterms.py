@@ -117,7 +117,7 @@ class CallTerms:
             first: It is the first billed call of its card.
         """
         rated = self.rated(seconds, answered_at)
-        if not self._billed(seconds, answered_at):
+        if not self.billed(seconds, answered_at):
             return Bill(rated, (Line(LineKind.PRICE, "", 0),), ())
         draws = self._drawn(seconds, rated, self.tariff.rate_at(answered_at).free_seconds)
         price = rated - sum(draw.units for draw in draws if draw.unit is Unit.MONEY)
@@ -190,7 +190,8 @@ class CallTerms:
             return self.tariff
         return self.tariff.after(self._seconds, connect_fee=not waived)
 
-    def _billed(self, seconds: int, answered_at: datetime) -> bool:
+    def billed(self, seconds: int, answered_at: datetime) -> bool:
+        """Say whether a call is longer than grace: only then it takes anything."""
         return seconds > self.tariff.rate_at(answered_at).grace_seconds
 
     def _drawn(self, seconds: int, rated: int, free: int) -> tuple[Draw, ...]:

@@ -2,24 +2,35 @@
 
 A :class:`Card` is decoded for one step, changed by its methods, and encoded again; no
 other code ever sees it meanwhile, so the step as a whole is a pure function of what was
-stored, the request and the instant. Every method keeps the law of the ledger: face value
-and credits = balance + calls + breakage + voided, and ``available = balance - held >= 0``.
+stored, the request and the instant. Every method keeps the law of the ledger: what was put
+on the card is what was taken from it and its balance, and ``available = balance - held >= 0``;
+and for each bucket of a package, given = left + used + expired.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from copy import copy
 from datetime import datetime
+from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, fields
 
-from cardbill.calls import CallRecord, Outcome, Report, rated, unreported
+from cardbill.buckets import Bucket, Draw, held
+from cardbill.calls import CallRecord, Outcome, Report, settled, unreported
+from cardbill.callterms import LineKind
 from cardbill.errors import ConstraintViolated
 from cardbill.holds import Hold
 from cardbill.keyring import ANI
 from cardbill.ledger import Entry, EntryKind
+from cardbill.packages import Package
 from cardbill.routing import Route
 from cardbill.status import Status, derive
+
+_ENTRIES = {
+    LineKind.PRICE: EntryKind.CALL,
+    LineKind.CHARGE: EntryKind.CHARGE,
+    LineKind.TAX: EntryKind.TAX,
+}
 
 
 @define(kw_only=True)
@@ -39,6 +50,15 @@ class Card:
         awaits_answer: Its validity starts with the first answered call, and none is known.
         taken_over: It came from another system, with what was left on it as its face.
         pending: Callers' numbers that await confirmation: token to sealed copy, if kept.
+        buckets: What is left of its packages, by number.
+        bucket_count: How many buckets it was ever given.
+        owed: What it owes of charges: the charge's name to ledger units.
+        periods, idle: By charge, the number of the next period that falls due.
+        cycle: The billing cycle for which packages were given last; ``None``: none was.
+        active_at: When it was active last, after its first use.
+        answered: It has had a billed call.
+        due_at: When time changes it next; ``None``: never, as far as is known.
+        waiting: A charge waits until a call ends; only known after a catch-up.
         entry_count: How many ledger entries it has.
         posted: The sum of its ledger entries by kind.
         holds: Open holds by call id.
@@ -62,6 +82,16 @@ class Card:
     awaits_answer: bool = False
     taken_over: bool = False
     pending: dict[bytes, bytes] = field(factory=dict)
+    buckets: dict[int, Bucket] = field(factory=dict)
+    bucket_count: int = 0
+    owed: dict[str, int] = field(factory=dict)
+    periods: dict[str, int] = field(factory=dict)
+    idle: dict[str, int] = field(factory=dict)
+    cycle: int | None = None
+    active_at: datetime | None = None
+    answered: bool = False
+    due_at: datetime | None = None
+    waiting: bool = field(default=False, eq=False)
     entry_count: int = 0
     posted: dict[str, int] = field(factory=dict)
     holds: dict[str, Hold] = field(factory=dict)
@@ -101,17 +131,30 @@ class Card:
             blocked=self.blocked or stopped,
             expired=self.expired(at),
             used=self.first_used_at is not None,
-            empty=self.balance == 0,
+            empty=self.balance == 0 and not self.buckets,
             sold=self.sold,
         )
 
     @property
-    def due_at(self) -> datetime | None:
-        """The next instant at which time alone changes the card; ``None``: never."""
-        instants = [hold.expires_at for hold in self.holds.values()]
-        if self.expires_at is not None and self.available > 0:
-            instants.append(self.expires_at)
-        return min(instants, default=None)
+    def has_numbers(self) -> bool:
+        """Whether callers' numbers are registered with it, or wait for it."""
+        return bool(self.pending) or any(kind == ANI for kind, _ in self.credentials)
+
+    def free_of(self, bucket: Bucket) -> int:
+        """Return what of a bucket is left and no call holds."""
+        draws = (draw for hold in self.holds.values() for draw in hold.terms.draws)
+        return bucket.left - held(draws, bucket.number)
+
+    def facts(self) -> dict[str, Any]:
+        """Return all that it is, to be put back if a decision comes to nothing."""
+        return {
+            each.name: copy(getattr(self, each.name)) for each in fields(type(self)) if each.init
+        }
+
+    def put_back(self, facts: dict[str, Any]) -> None:
+        """Be again what :meth:`facts` told."""
+        for name, value in facts.items():
+            setattr(self, name, value)
 
     # -- transitions ----------------------------------------------------------------------
 
@@ -125,8 +168,8 @@ class Card:
         self.voided = True
         self.drop_numbers()
         if self.available > 0:
-            self._open(at)
-            self._post(EntryKind.VOID, -self.available, at)
+            self.open(at)
+            self.post(EntryKind.VOID, -self.available, at)
 
     def use(
         self,
@@ -140,7 +183,7 @@ class Card:
 
         A card taken over has had its first use elsewhere and keeps that and its expiry.
         """
-        self._open(at)
+        self.open(at)
         self.plan = plan
         if self.first_used_at is None:
             self.first_used_at = at
@@ -169,52 +212,36 @@ class Card:
 
     def settle(self, call_id: str, told: Report, route: Route | None, at: datetime) -> CallRecord:
         """End an open call by charging what it cost at the terms it was granted under."""
-        hold = self.holds.pop(call_id)
+        record = self._record(self.holds.pop(call_id), Outcome.SETTLED, at)
         # What this hold set aside is available to this call, before anything else.
-        record = rated(
-            self._record(hold, Outcome.SETTLED, at),
-            told,
-            route,
-            posted=0,
-            available=self.available,
-        )
-        return self._charge(record, 0, at)
+        return self._settle(record, told, route, at)
 
     def settle_late(
         self, record: CallRecord, told: Report, route: Route | None, at: datetime
     ) -> CallRecord:
         """Complete the record of a call whose hold has ended, as far as money is left."""
         late = evolve(record, late=True, recorded_at=at, ended_at=at)
-        completed = rated(
-            late, told, route, posted=record.price_units, available=max(0, self.available)
-        )
-        return self._charge(completed, record.price_units, at)
+        return self._settle(late, told, route, at)
 
     def release(self, call_id: str, outcome: Outcome, at: datetime) -> CallRecord:
         """End an open call without charging it."""
         record = self._record(self.holds.pop(call_id), outcome, at)
         self.records.append(record)
-        self._break_away_if_expired(at)
         return record
 
-    def expire(self, hold: Hold) -> CallRecord:
+    def expire(self, call_id: str) -> CallRecord:
         """End an open call that nobody reported in time, charging what was said of it."""
-        at = hold.expires_at
-        record = self._record(self.holds.pop(hold.call_id), Outcome.EXPIRED, at)
-        return self._charge(unreported(record), 0, at)
+        hold = self.holds.pop(call_id)
+        before = self._record(hold, Outcome.EXPIRED, hold.expires_at)
+        record = unreported(before, first=not self.answered)
+        return self._charge(record, before, hold.expires_at)
 
     def charge_unauthorised(
         self, hold: Hold, told: Report, route: Route | None, at: datetime
     ) -> CallRecord:
         """Charge a call that was never granted, as far as money is left."""
-        record = rated(
-            self._record(hold, Outcome.UNAUTHORISED, at),
-            told,
-            route,
-            posted=0,
-            available=max(0, self.available),
-        )
-        return self._charge(evolve(record, outcome=Outcome.UNAUTHORISED), 0, at)
+        before = self._record(hold, Outcome.UNAUTHORISED, at)
+        return self._settle(before, told, route, at)
 
     def note(self, call_id: str, outcome: Outcome, told: Report | None, at: datetime) -> CallRecord:
         """Record what was said of a call that was never granted here; nothing is charged."""
@@ -235,64 +262,132 @@ class Card:
         self.records.append(record)
         return record
 
-    def catch_up(self, at: datetime) -> None:
-        """Replay what time did up to and including `at`, instant by instant.
+    def give(self, package: Package, at: datetime, expires_at: datetime | None) -> None:
+        """Give a package; what is carried over joins what is left of it."""
+        alike = (
+            bucket
+            for bucket in self.buckets.values()
+            if package.carry_over
+            and (bucket.package, bucket.expires_at) == (package.name, expires_at)
+        )
+        if (bucket := next(alike, None)) is None:
+            self.bucket_count += 1
+            bucket = Bucket(
+                number=self.bucket_count,
+                package=package.name,
+                unit=package.unit,
+                given=0,
+                destinations=package.destinations,
+                expires_at=expires_at,
+                waives_connect_fee=package.waives_connect_fee,
+            )
+        self.buckets[bucket.number] = evolve(bucket, given=bucket.given + package.quantity)
+        reference = f"bucket {bucket.number}"
+        self.post(EntryKind.GIVEN, 0, at, reference, package.name, package.quantity)
 
-        At one instant a hold expires before the card does. Every step begins with this,
-        so the ledger does not depend on when, or whether, anybody swept.
-        """
-        for hold in self._holds_expired(at):
-            if self.expires_at is not None and self.expires_at < hold.expires_at:
-                self._break_away(self.expires_at)
-            self.expire(hold)
-        if self.expires_at is not None and self.expires_at <= at:
-            self._break_away(self.expires_at)
-            self.drop_numbers()
+    def run_out(self, number: int, at: datetime) -> None:
+        """Let what is left of a bucket expire, but for what calls hold."""
+        bucket = self.buckets[number]
+        lost = self.free_of(bucket)
+        self._put(evolve(bucket, expired=bucket.expired + lost))
+        self.post(EntryKind.LOST, 0, at, f"bucket {number}", bucket.package, lost)
+
+    def break_away(self, at: datetime) -> None:
+        """Take what is available off a card that has expired."""
+        if self.available > 0:
+            self.open(at)
+            self.post(EntryKind.BREAKAGE, -self.available, at)
 
     def drop_numbers(self) -> None:
         """Free the callers' numbers that are registered with the card."""
-        if self.pending or any(kind == ANI for kind, _ in self.credentials):
+        if self.has_numbers:
             self.credentials = [pair for pair in self.credentials if pair[0] != ANI]
             self.pending = {}
 
-    # -- inside ---------------------------------------------------------------------------
-
-    def _holds_expired(self, at: datetime) -> Iterator[Hold]:
-        expired = [hold for hold in self.holds.values() if hold.expires_at <= at]
-        return iter(sorted(expired, key=lambda hold: (hold.expires_at, hold.call_id)))
-
-    def _break_away_if_expired(self, at: datetime) -> None:
-        """What a hold releases after the card has expired is breakage at once."""
-        if self.expired(at):
-            self._break_away(at)
-
-    def _break_away(self, at: datetime) -> None:
-        if self.available > 0:
-            self._open(at)
-            self._post(EntryKind.BREAKAGE, -self.available, at)
-
-    def _open(self, at: datetime) -> None:
+    def open(self, at: datetime) -> None:
         """Begin the ledger with the face value, once."""
         if self.entry_count == 0:
             self.balance -= self.face
-            self._post(EntryKind.FACE, self.face, at)
+            self.post(EntryKind.FACE, self.face, at)
 
-    def _post(self, kind: EntryKind, amount: int, at: datetime, reference: str = "") -> None:
+    def post(
+        self,
+        kind: EntryKind,
+        amount: int,
+        at: datetime,
+        reference: str = "",
+        name: str = "",
+        quantity: int = 0,
+    ) -> None:
+        """Add an entry to the ledger.
+
+        Raises:
+            ConstraintViolated: There is not so much available.
+        """
         self.entry_count += 1
         self.balance += amount
         self.posted[kind.value] = self.posted.get(kind.value, 0) + amount
         if self.available < 0:
             raise ConstraintViolated(f"card {self.id}: {kind.value} would overdraw it")
         self.entries.append(
-            Entry(self.entry_count, at, kind, amount, self.balance, reference, self.currency)
+            Entry(
+                self.entry_count,
+                at,
+                kind,
+                amount,
+                self.balance,
+                reference,
+                self.currency,
+                name,
+                quantity,
+            )
         )
 
-    def _charge(self, record: CallRecord, posted: int, at: datetime) -> CallRecord:
-        if amount := record.price_units - posted:
-            self._post(EntryKind.CALL, -amount, at, record.call_id)
+    # -- inside ---------------------------------------------------------------------------
+
+    def _settle(
+        self, before: CallRecord, told: Report, route: Route | None, at: datetime
+    ) -> CallRecord:
+        available = max(0, self.available)
+        record = settled(before, told, route, available=available, first=not self.answered)
+        if before.outcome is Outcome.UNAUTHORISED:
+            record = evolve(record, outcome=Outcome.UNAUTHORISED)
+        return self._charge(record, before, at)
+
+    def _charge(self, record: CallRecord, before: CallRecord, at: datetime) -> CallRecord:
+        """Post what a record says beyond what was posted before, and keep it."""
+        posted = {line[:2]: line.amount for line in before.posted}
+        for line in record.posted:
+            if amount := line.amount - posted.get(line[:2], 0):
+                self.post(_ENTRIES[line.kind], -amount, at, record.call_id, line.name)
+        record = evolve(record, draws=self._use(record.draws, before.draws))
         self.records.append(record)
-        self._break_away_if_expired(at)
+        if record.hold is not None and record.hold.terms.billed(
+            record.seconds, record.hold.answer(record.answered_at)
+        ):
+            self.answered = True
+            self.active_at, self.idle = at, {}
         return record
+
+    def _use(self, draws: tuple[Draw, ...], before: tuple[Draw, ...]) -> tuple[Draw, ...]:
+        """Use what a call draws on buckets beyond what it used before, as far as it is there."""
+        done = []
+        for draw in draws:
+            already = held(before, draw.bucket)
+            bucket, units = self.buckets.get(draw.bucket), already
+            if bucket is not None:
+                more = min(max(0, draw.units - already), self.free_of(bucket))
+                self._put(evolve(bucket, used=bucket.used + more))
+                units += more
+            if units:
+                done.append(draw._replace(units=units))
+        return tuple(done)
+
+    def _put(self, bucket: Bucket) -> None:
+        """Keep a bucket for as long as something of it is left."""
+        self.buckets[bucket.number] = bucket
+        if not bucket.left:
+            del self.buckets[bucket.number]
 
     def _record(self, hold: Hold, outcome: Outcome, at: datetime) -> CallRecord:
         return CallRecord(

@@ -12,20 +12,26 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from cardbill.buckets import Bucket, Draw
 from cardbill.calls import CallRecord, Outcome, Report
+from cardbill.callterms import CallCharge, CallTerms, Line, LineKind
 from cardbill.cards import Card
 from cardbill.errors import SchemaTooNew
 from cardbill.exchange import ONE, Quote
 from cardbill.holds import Hold, LimitedBy
 from cardbill.instants import from_micros, to_micros
 from cardbill.ledger import Entry
+from cardbill.packages import Unit
 from cardbill.routing import Route
+from cardbill.taxterms import rules_from_list, rules_to_list
 from cardbill.terms import tariff_from_list, tariff_to_list
 
 FORMAT = 1
 """The format that is written."""
 
-_SOLD, _BLOCKED, _VOIDED, _TAKEN_OVER, _AWAITS_ANSWER = 1, 2, 4, 8, 16
+_SOLD, _BLOCKED, _VOIDED, _TAKEN_OVER, _AWAITS_ANSWER, _ANSWERED = 1, 2, 4, 8, 16, 32
+# Stored by position: append only.
+_LINES, _UNITS = tuple(LineKind), tuple(Unit)
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 _decode = json.JSONDecoder().decode
 
@@ -46,6 +52,7 @@ def dump_card(card: Card) -> bytes:
     """Return the card's state; id, batch and serial are the store's own columns."""
     flags = _SOLD * card.sold | _BLOCKED * card.blocked | _VOIDED * card.voided
     flags |= _TAKEN_OVER * card.taken_over | _AWAITS_ANSWER * card.awaits_answer
+    flags |= _ANSWERED * card.answered
     return _encode(
         [
             card.currency,
@@ -60,8 +67,24 @@ def dump_card(card: Card) -> bytes:
             card.posted,
             [_hold(hold) for hold in card.holds.values()],
             [[token.hex(), sealed.hex()] for token, sealed in card.pending.items()],
+            _micros(card.due_at),
+            *_rest(card),
         ]
     ).encode()
+
+
+def _rest(card: Card) -> list[Any]:
+    """What only cards of plans with packages or charges have."""
+    rest = [
+        [_bucket(bucket) for bucket in card.buckets.values()],
+        card.bucket_count,
+        card.owed,
+        card.periods,
+        card.idle,
+        card.cycle,
+        _micros(card.active_at),
+    ]
+    return [] if rest == _NO_REST else rest
 
 
 def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: int) -> Card:
@@ -79,7 +102,10 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         posted,
         holds,
         pending,
+        *more,
     ) = _decode(state.decode())
+    due_at, *rest = more or [None]
+    buckets, bucket_count, owed, periods, idle, cycle, active_at = rest or _NO_REST
     opened = [_load_hold(hold, currency) for hold in holds]
     return Card(
         id=card_id,
@@ -102,7 +128,19 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         posted=posted,
         holds={hold.call_id: hold for hold in opened},
         pending={bytes.fromhex(token): bytes.fromhex(sealed) for token, sealed in pending},
+        answered=bool(flags & _ANSWERED),
+        due_at=_instant(due_at),
+        buckets={stored[0]: _load_bucket(stored) for stored in buckets},
+        bucket_count=bucket_count,
+        owed=dict(owed),
+        periods=dict(periods),
+        idle=dict(idle),
+        cycle=cycle,
+        active_at=_instant(active_at),
     )
+
+
+_NO_REST: list[Any] = [[], 0, {}, {}, {}, None, None]
 
 
 def dump_record(record: CallRecord) -> bytes:
@@ -126,6 +164,9 @@ def dump_record(record: CallRecord) -> bytes:
             record.uncollected_units,
             int(record.late),
             record.cost_quote and [record.cost_quote.currency, record.cost_quote.parts],
+            record.rated_units,
+            int(record.first),
+            *_lines(record),
         ]
     ).encode()
 
@@ -146,7 +187,9 @@ def load_record(
     """Return the record of a detail that :func:`dump_record` wrote, and its columns."""
     serial, currency, hold, told, seconds, tax, uncollected, late, *more = _decode(detail.decode())
     terms = hold and _load_hold(hold, currency)
-    quote = more[0] if more else None
+    quote, *bill = more or [None]
+    rated, first, *lines = bill or [price, 0]
+    posted, short, draws = lines or [[], [], []]
     return CallRecord(
         call_id=call_id,
         card_id=card_id,
@@ -159,9 +202,14 @@ def load_record(
         hold=terms,
         report=told and _load_report(told),
         seconds=seconds,
+        rated_units=rated,
         price_units=price,
         tax_units=tax,
+        lines=tuple(Line(_LINES[kind], *line) for kind, *line in posted),
         uncollected_units=uncollected,
+        short=tuple(Line(_LINES[kind], *line) for kind, *line in short),
+        draws=tuple(_load_draw(draw) for draw in draws),
+        first=bool(first),
         cost_units=cost,
         cost_quote=quote and Quote(quote[0], terms.quote.base, quote[1]),
         carrier=carrier,
@@ -184,6 +232,80 @@ def read_entry(detail: bytes) -> tuple[str, int]:
     return name, quantity
 
 
+def _lines(record: CallRecord) -> list[Any]:
+    """What only calls with charges, taxes or buckets have."""
+    if not (record.lines or record.short or record.draws):
+        return []
+    return [
+        [[_LINES.index(line.kind), line.name, line.amount] for line in record.lines],
+        [[_LINES.index(line.kind), line.name, line.amount] for line in record.short],
+        [_draw(draw) for draw in record.draws],
+    ]
+
+
+def _terms(terms: CallTerms) -> list[Any]:
+    tariff = tariff_to_list(terms.tariff)
+    if not terms.charges and terms.taxes is None and not terms.draws:
+        return tariff
+    return [
+        "terms",
+        tariff,
+        [list(charge) for charge in terms.charges],
+        terms.taxes and rules_to_list(terms.taxes),
+        [_draw(draw) for draw in terms.draws],
+    ]
+
+
+def _load_terms(stored: Sequence[Any]) -> CallTerms:
+    if stored[0] != "terms":
+        return CallTerms(tariff_from_list(stored))
+    _, tariff, charges, taxes, draws = stored
+    return CallTerms(
+        tariff_from_list(tariff),
+        tuple(CallCharge(*charge) for charge in charges),
+        taxes and rules_from_list(taxes),
+        tuple(_load_draw(draw) for draw in draws),
+    )
+
+
+def _draw(draw: Draw) -> list[Any]:
+    return [draw.bucket, _UNITS.index(draw.unit), draw.units, int(draw.waives_connect_fee)]
+
+
+def _load_draw(stored: Sequence[Any]) -> Draw:
+    bucket, unit, units, waives = stored
+    return Draw(bucket, _UNITS[unit], units, bool(waives))
+
+
+def _bucket(bucket: Bucket) -> list[Any]:
+    return [
+        bucket.number,
+        bucket.package,
+        _UNITS.index(bucket.unit),
+        bucket.given,
+        bucket.used,
+        bucket.expired,
+        bucket.destinations,
+        _micros(bucket.expires_at),
+        int(bucket.waives_connect_fee),
+    ]
+
+
+def _load_bucket(stored: Sequence[Any]) -> Bucket:
+    number, package, unit, given, used, expired, destinations, expires_at, waives = stored
+    return Bucket(
+        number=number,
+        package=package,
+        unit=_UNITS[unit],
+        given=given,
+        used=used,
+        expired=expired,
+        destinations=tuple(destinations),
+        expires_at=_instant(expires_at),
+        waives_connect_fee=bool(waives),
+    )
+
+
 def _hold(hold: Hold) -> list[Any]:
     return [
         hold.call_id,
@@ -194,7 +316,7 @@ def _hold(hold: Hold) -> list[Any]:
         hold.deck,
         hold.deck_version,
         hold.plan,
-        tariff_to_list(hold.tariff),
+        _terms(hold.terms),
         [_route(route, hold.quote) for route in hold.routes],
         to_micros(hold.granted_at),
         hold.cap_seconds,
@@ -208,6 +330,7 @@ def _hold(hold: Hold) -> list[Any]:
         hold.extension,
         _micros(hold.renewed_at),
         None if _plain(hold.quote) else [hold.quote.base, hold.quote.parts],
+        *([] if hold.access is None else [hold.access]),
     ]  # fmt: skip
 
 
@@ -232,7 +355,8 @@ def _load_hold(stored: Sequence[Any], currency: str) -> Hold:
     call_id, number, ani, destination, prefix, deck, deck_version, plan, *terms = stored
     tariff, routes, granted_at, cap, capped_by, slice_seconds, charge, *grant = terms
     max_seconds, limited_by, amount, used_seconds, extension, renewed_at, *more = grant
-    base, parts = (more[0] if more else None) or (currency, ONE)
+    worth, *access = more or [None]
+    base, parts = worth or (currency, ONE)
     quote = Quote(currency, base, parts)
     return Hold(
         call_id=call_id,
@@ -243,7 +367,7 @@ def _load_hold(stored: Sequence[Any], currency: str) -> Hold:
         deck=deck,
         deck_version=deck_version,
         plan=plan,
-        tariff=tariff_from_list(tariff),
+        terms=_load_terms(tariff),
         routes=tuple(_load_route(route, quote) for route in routes),
         quote=quote,
         granted_at=from_micros(granted_at),
@@ -257,6 +381,7 @@ def _load_hold(stored: Sequence[Any], currency: str) -> Hold:
         used_seconds=used_seconds,
         extension=extension,
         renewed_at=_instant(renewed_at),
+        access=access[0] if access else None,
     )
 
 

@@ -104,7 +104,7 @@ class Engine(CallFlow):
             storage, self._shelf, keyring, self._journal, self._mover, self._now, below
         )
         self.control = Control(storage, self._shelf, self._runner, self._journal, self._now)
-        self.callers = Callers(storage, keyring, self._now, self._step, self._read_by)
+        self.callers = Callers(storage, self._shelf, keyring, self._now, self._step, self._read_by)
         self.reports = Reports(storage, self._shelf, keyring.seals, self._now)
 
     def __enter__(self) -> Self:
@@ -174,8 +174,8 @@ class Engine(CallFlow):
             UnknownName: There is no such card.
         """
         row = self.storage.view(card_id).card
-        flags = self._shelf.get(lambda snapshot: snapshot.flags(row.batch))
-        return look_up(row, flags, self._now(at), self._keyring.seals)
+        self._shelf.refresh()
+        return look_up(row, self._shelf, self._now(at), self._keyring.seals)
 
     def entries(self, card_id: str) -> Iterator[Entry]:
         """Yield a card's ledger, oldest first.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from moneyed import Money
 
     from cardbill.batches import Batch
-    from cardbill.flags import BatchFlags
+    from cardbill.shelf import Shelf
     from cardbill.storage.contract import CardRow
 
 EXPORT_COLUMNS = (
@@ -88,10 +88,10 @@ class IssuedPin:
 
 
 def issued_pin(
-    batch: Batch, flags: BatchFlags, row: CardRow, at: datetime, seals: Seals, *, number: str = MASK
+    batch: Batch, shelf: Shelf, row: CardRow, at: datetime, seals: Seals, *, number: str = MASK
 ) -> IssuedPin:
     """Return a stored card as an operator sees it at an instant."""
-    card = look_up(row, flags, at, seals)
+    card = look_up(row, shelf, at, seals)
     return IssuedPin(
         card_id=card.card_id,
         serial=card.serial,

@@ -11,6 +11,8 @@ from enum import Enum
 
 from attrs import evolve, frozen
 
+from cardbill.buckets import Draw
+from cardbill.callterms import Bill, CallTerms
 from cardbill.exchange import Quote
 from cardbill.increments import LONGEST_SECONDS
 from cardbill.rating import Limit, Rate
@@ -50,9 +52,10 @@ class Hold:
         call_id: The host's id of this call attempt.
         number: Called number, E.164 digits.
         ani: The caller's number as far as it is one.
+        access: The access number it came in on, where the host said so.
         destination, prefix: The row of the deck that applies.
         deck, deck_version, plan: Where the terms come from.
-        tariff: The price terms.
+        terms: What it is billed by.
         routes: The ways to carry it, in order.
         quote: What the card's currency is worth.
         granted_at: When.
@@ -64,7 +67,7 @@ class Hold:
             what was reported of the call by then.
         max_seconds: The longest it may last by what is held; ``None``: without end.
         limited_by: Why no longer; ``None``: without end.
-        amount: What is held: the price of `max_seconds`, in ledger units.
+        amount: What is held: the most that `max_seconds` can take, in ledger units.
         used_seconds: Talk time reported so far, in all.
         extension: The number of the last report; 0: none yet.
         renewed_at: When that was; ``None``: not yet.
@@ -78,7 +81,7 @@ class Hold:
     deck: str
     deck_version: int
     plan: str
-    tariff: Tariff
+    terms: CallTerms
     routes: tuple[Route, ...]
     quote: Quote
     granted_at: datetime
@@ -92,6 +95,12 @@ class Hold:
     used_seconds: int = 0
     extension: int = 0
     renewed_at: datetime | None = None
+    access: str | None = None
+
+    @property
+    def tariff(self) -> Tariff:
+        """What rates it."""
+        return self.terms.tariff
 
     @property
     def rate(self) -> Rate:
@@ -123,9 +132,15 @@ class Hold:
         """Return the instant that counts as the answer: the grant where none is told."""
         return self.granted_at if answered_at is None else max(self.granted_at, answered_at)
 
-    def price(self, seconds: int, answered_at: datetime | None) -> int:
-        """Return the rated price of that talk time, answered then, in ledger units."""
-        return self.tariff.price(seconds, self.answer(answered_at))
+    def bill(self, seconds: int, answered_at: datetime | None, *, first: bool) -> Bill:
+        """Return what that talk time, answered then, takes from the card.
+
+        Args:
+            seconds: Talk time.
+            answered_at: The answer; ``None``: not told.
+            first: It is the first billed call of its card.
+        """
+        return self.terms.bill(seconds, self.answer(answered_at), first=first)
 
     def charged_seconds(self, talk_ms: int) -> int:
         """Return talk time clamped to the grant, then rounded up to whole seconds."""
@@ -145,7 +160,7 @@ def reported(hold: Hold, used_seconds: int, number: int, at: datetime) -> Hold:
     return evolve(hold, used_seconds=used_seconds, extension=number, renewed_at=at)
 
 
-def renewed(hold: Hold, available: int) -> Hold:
+def renewed(hold: Hold, available: int, offers: tuple[Draw, ...]) -> Hold:
     """Return a hold that covers the talk time reported so far and one slice more.
 
     As far as money, plan and expiry allow, and never less than before: the switch has been
@@ -154,18 +169,20 @@ def renewed(hold: Hold, available: int) -> Hold:
     Args:
         hold: The hold as it is.
         available: Ledger units that may be held beside what is held for it already.
+        offers: What the buckets that it draws on can give it, with what it holds of them.
     """
     if hold.slice_seconds is None or hold.max_seconds is None:
         return hold
     wanted = hold.used_seconds + hold.slice_seconds
-    limit = hold.tariff.longest(hold.amount + available, hold.cap_seconds, hold.granted_at)
+    terms = evolve(hold.terms, draws=offers)
+    limit = terms.longest(hold.amount + available, hold.cap_seconds, hold.granted_at)
     seconds, limited_by = limit.seconds, limiting(limit, hold.cap_seconds, hold.capped_by)
     if seconds is None or wanted < seconds:
         seconds, limited_by = wanted, LimitedBy.SLICE
     if seconds < hold.max_seconds:
         return hold
-    amount = held_for(hold.tariff, seconds, hold.granted_at)
-    return evolve(hold, max_seconds=seconds, limited_by=limited_by, amount=amount)
+    amount, kept = held_for(terms, seconds, hold.granted_at)
+    return evolve(hold, max_seconds=seconds, limited_by=limited_by, amount=amount, terms=kept)
 
 
 def limiting(limit: Limit, cap: int | None, capped_by: LimitedBy | None) -> LimitedBy | None:
@@ -175,9 +192,15 @@ def limiting(limit: Limit, cap: int | None, capped_by: LimitedBy | None) -> Limi
     return capped_by if limit.seconds == cap else LimitedBy.RATE
 
 
-def held_for(tariff: Tariff, seconds: int | None, granted_at: datetime) -> int:
-    """Return what a call of at most that long can cost, in ledger units."""
-    return tariff.highest(LONGEST_SECONDS if seconds is None else seconds, granted_at)
+def held_for(terms: CallTerms, seconds: int | None, granted_at: datetime) -> tuple[int, CallTerms]:
+    """Return what a call of at most that long can take of money, in ledger units.
+
+    And its terms with no more of the buckets than it can take of them.
+    """
+    amount = terms.highest(LONGEST_SECONDS if seconds is None else seconds, granted_at)
+    if terms.draws:
+        terms = evolve(terms, draws=terms.reserved(seconds, granted_at))
+    return amount, terms
 
 
 def whole_seconds(talk_ms: int) -> int:

@@ -10,6 +10,7 @@ from attrs import frozen
 from cardbill import money
 from cardbill.cards import Card
 from cardbill.flags import BatchFlags
+from cardbill.passing import catch_up
 from cardbill.rows import card_from_row
 from cardbill.seals import Seals
 from cardbill.status import Status
@@ -17,6 +18,8 @@ from cardbill.status import Status
 if TYPE_CHECKING:
     from moneyed import Money
 
+    from cardbill.catalogue import Snapshot
+    from cardbill.shelf import Shelf
     from cardbill.storage.contract import CardRow
 
 
@@ -69,10 +72,21 @@ class CardView:
         return money.money(self.balance_units - self.held_units, self.currency)
 
 
-def look_up(row: CardRow, flags: BatchFlags, at: datetime, seals: Seals) -> CardView:
-    """Return a stored card as time has left it at `at`, under its batch's flags."""
-    card = card_from_row(row, seals)
-    card.catch_up(at)
+def card_at(row: CardRow, shelf: Shelf, at: datetime, seals: Seals) -> Card:
+    """Return a stored card as time has left it at `at`."""
+
+    def read(snapshot: Snapshot) -> Card:
+        card = card_from_row(row, seals)
+        catch_up(card, snapshot, at)
+        return card
+
+    return shelf.peek(read)
+
+
+def look_up(row: CardRow, shelf: Shelf, at: datetime, seals: Seals) -> CardView:
+    """Return what is known of a stored card as time has left it at `at`."""
+    card = card_at(row, shelf, at, seals)
+    flags = shelf.peek(lambda snapshot: snapshot.flags(row.batch))
     return view_of(card, flags, at)
 
 

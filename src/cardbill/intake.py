@@ -128,6 +128,7 @@ class Intake:
             balance=worth,
             credentials=[(kind, token)],
             first_used_at=first_used_at,
+            due_at=expires_at if worth else None,
             taken_over=row is not None and row.balance is not None,
             expires_at=expires_at,
         )

@@ -43,7 +43,6 @@ from cardbill.status import Status
 from cardbill.storage.contract import NewCard
 
 if TYPE_CHECKING:
-    from cardbill.flags import BatchFlags
     from cardbill.keyring import Keyring
     from cardbill.shelf import Shelf
     from cardbill.storage.contract import CardRow, Storage
@@ -271,10 +270,9 @@ class Batches(Collection[Batch]):
         wanted = None if status is None else check_choice("status", status, Status)
         check_count("limit", limit, 1, 10_000)
         now = self._now() if at is None else aware("at", at)
-        flags = self._flags(name)
         page: list[IssuedPin] = []
         for row in self._rows(name, after=check_count("after", after, 0, 2**62)):
-            issued = issued_pin(batch, flags, row, now, self._keyring.seals)
+            issued = issued_pin(batch, self._shelf, row, now, self._keyring.seals)
             if wanted is None or issued.status is wanted:
                 page.append(issued)
                 if len(page) == limit:
@@ -411,9 +409,6 @@ class Batches(Collection[Batch]):
             if other.pin_length == batch.pin_length and other.numbering is None
         )
 
-    def _flags(self, name: str) -> BatchFlags:
-        return self._shelf.get(lambda snapshot: snapshot.flags(name))
-
     def _check_sealing(self) -> None:
         if not self._keyring.sealing:
             raise KeyMissing("making PINs needs a sealing key: they could never be printed")
@@ -426,14 +421,13 @@ class Batches(Collection[Batch]):
 
     def _lines(self, batch: Batch, at: datetime, *, with_pins: bool) -> Iterator[str]:
         yield csv_line(export_columns(batch))
-        flags = self._flags(batch.name)
         after = 0
         while page := self._storage.find_cards(batch.name, after=after, limit=_PAGE):
             after = page[-1].serial
             shown = self._unsealed([row.id for row in page], batch) if with_pins else {}
             for row in page:
                 number = shown.get(row.id, MASK)
-                issued = issued_pin(batch, flags, row, at, self._keyring.seals, number=number)
+                issued = issued_pin(batch, self._shelf, row, at, self._keyring.seals, number=number)
                 yield export_line(issued)
 
     def _unsealed(self, card_ids: Sequence[str], batch: Batch) -> dict[str, str]:

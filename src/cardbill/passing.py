@@ -82,7 +82,7 @@ def activate(card: Card, batch: Batch, plan: Plan, shelf: Snapshot, at: datetime
             card.periods[charge.name] = _periods(charge, terms.used_on, batch).at(at) + 1
         elif charge.trigger is Trigger.ACTIVATION and charge.effective(at):
             rules = shelf.taxes(batch, at)
-            charging.take(card, charge, charge.units, rules, at, "activation")
+            charging.take(card, charge, charge.units, rules, at, "first use")
 
 
 def touched(card: Card, at: datetime) -> None:

@@ -13,9 +13,10 @@ from attrs import define, frozen
 
 from cardbill import money
 from cardbill.calls import CallRecord, Outcome
+from cardbill.inquiry import card_at
 from cardbill.instants import aware
 from cardbill.ledger import EntryKind
-from cardbill.rows import card_from_row, record_from_row
+from cardbill.rows import record_from_row
 from cardbill.status import Status
 
 if TYPE_CHECKING:
@@ -162,12 +163,11 @@ class Reports:
         """
         terms = self._shelf.get(lambda snapshot: snapshot.batch(batch))
         now = self._now() if at is None else aware("at", at)
-        flags = self._shelf.get(lambda snapshot: snapshot.flags(batch))
+        flags = self._shelf.peek(lambda snapshot: snapshot.flags(batch))
         by_status = dict.fromkeys(Status, 0)
         issued = activated = face = spent = held = breakage = voided = balance = 0
         for row in self._cards(batch):
-            card = card_from_row(row, self._seals)
-            card.catch_up(now)
+            card = card_at(row, self._shelf, now, self._seals)
             issued += 1
             by_status[card.status(now, stopped=bool(flags.stops(card.serial)))] += 1
             activated += card.first_used_at is not None

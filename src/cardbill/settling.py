@@ -12,7 +12,16 @@ from datetime import datetime, timedelta
 from attrs import evolve
 
 from cardbill.answers import Denied, Grant
-from cardbill.authorization import blocked, first_use, grant_of, plan_of, unusable
+from cardbill.authorization import (
+    CallRequest,
+    blocked,
+    call_terms,
+    first_use,
+    grant_of,
+    plan_of,
+    unusable,
+)
+from cardbill.buckets import Draw
 from cardbill.calls import CallRecord, Outcome, Report
 from cardbill.cards import Card
 from cardbill.catalogue import CARRIER, DECK, Snapshot
@@ -20,6 +29,7 @@ from cardbill.denials import Denial
 from cardbill.errors import CallEnded, IdempotencyMismatch, InvalidInput, UnknownCall
 from cardbill.exchange import ONE, Quote
 from cardbill.holds import Hold, LimitedBy, renewed, reported, whole_seconds
+from cardbill.packages import Unit
 from cardbill.plans import Unauthorised
 from cardbill.routing import Route
 
@@ -71,7 +81,7 @@ def extend(
             _answered(card, hold, at - timedelta(seconds=used_seconds), shelf)
         hold = reported(hold, used_seconds, number, at)
         if stopped is None:
-            hold = renewed(hold, card.available)
+            hold = renewed(hold, card.available, _offers(card, hold))
         card.replace(hold)
     if stopped is not None:
         return stopped
@@ -79,6 +89,16 @@ def extend(
         assert hold.limited_by is not None  # noqa: S101  # whatever has an end has a reason
         return Denied(reason=_NO_MORE[hold.limited_by], card_id=card.id)
     return evolve(grant_of(card, hold), replayed=replayed)
+
+
+def _offers(card: Card, hold: Hold) -> tuple[Draw, ...]:
+    """Return what the buckets that a call draws on can give it, with what it holds of them."""
+    return tuple(
+        draw._replace(units=draw.units + card.free_of(card.buckets[draw.bucket]))
+        if draw.unit is not Unit.CALLS and draw.bucket in card.buckets
+        else draw
+        for draw in hold.terms.draws
+    )
 
 
 def settle(
@@ -153,14 +173,19 @@ def _unauthorised(
     empty = denied is not None and denied.reason is Denial.EXHAUSTED
     if number is None or not told.talk_ms or not (denied is None or empty):
         return card.note(call_id, Outcome.UNAUTHORISED, told, at)
-    plan, version = plan_of(card, batch, shelf)
+    plan, _ = plan_of(card, batch, shelf)
     answered = _answer_of(told, at)
     deck = shelf.deck(plan.deck)
     match = deck.match(number, answered)
     if plan.unauthorised_calls is Unauthorised.NOTE or match is None:
         return card.note(call_id, Outcome.UNAUTHORISED, told, at)
+    if not card.opened:
+        first_use(card, batch, shelf, at)
     seconds = whole_seconds(told.talk_ms)
-    tariff = deck.tariff(match, number, answered, seconds)
+    request = CallRequest(call_id=call_id, number=number, credentials=())
+    terms = call_terms(card, batch, plan, request, number, shelf, answered)(
+        deck.tariff(match, number, answered, seconds)
+    )
     own = shelf.exchange(card.currency).quote(card.currency, answered)
     hold = Hold(
         call_id=call_id,
@@ -171,7 +196,7 @@ def _unauthorised(
         deck=plan.deck,
         deck_version=shelf.version(DECK, plan.deck),
         plan=plan.name,
-        tariff=tariff,
+        terms=terms,
         routes=(),
         quote=own or Quote(card.currency, card.currency, ONE),
         granted_at=answered,
@@ -181,10 +206,8 @@ def _unauthorised(
         charge_unreported=False,
         max_seconds=None,
         limited_by=None,
-        amount=tariff.price(seconds, answered),
+        amount=terms.highest(seconds, answered),
     )
-    if not card.opened:
-        first_use(card, batch, (plan.name, version), at)
     _answered(card, hold, answered, shelf)
     route = _route(hold, told, shelf)
     return card.charge_unauthorised(hold, told, route, at)

@@ -10,6 +10,7 @@ from cardbill.calls import CallRecord
 from cardbill.cards import Card
 from cardbill.catalogue import Snapshot
 from cardbill.errors import CardbillError
+from cardbill.passing import catch_up
 from cardbill.proofs import seal_card
 from cardbill.rows import card_to_row, entry_to_row, open_card, record_from_row, record_to_row
 from cardbill.seals import Seals
@@ -40,9 +41,10 @@ def step(
         if view.revision != snapshot.revision:
             raise CatalogueMoved
         card, trail, before = open_card(view.card, seals)
-        card.catch_up(at)
+        catch_up(card, snapshot, at)
         record = None if view.record is None else record_from_row(view.record, seals)
         outcome = decide(card, record, snapshot)
+        catch_up(card, snapshot, at, since=at)  # what waited for a call that ended
         changed = card_to_row(card, version=card.version + 1)
         if changed.state == before and not card.entries and not card.records:
             return Step(outcome)

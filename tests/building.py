@@ -177,7 +177,9 @@ class Shop:
         for currency, face in report.face_units.items():
             calls, breakage = report.calls_units[currency], report.breakage_units[currency]
             voided = report.voided_units[currency]
-            assert face == report.balance_units[currency] + calls + breakage + voided
+            charges, taxes = report.charges_units[currency], report.taxes_units[currency]
+            taken = calls + charges + taxes + breakage + voided
+            assert face == report.balance_units[currency] + taken
 
 
 def deck(text: str, currency: object = USD) -> cardbill.Deck:

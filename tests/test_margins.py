@@ -418,7 +418,7 @@ def test_an_audit_finds_a_cost_at_another_rate_than_the_granted_one(tmp_path: Pa
         assert audit(shop.bill.storage).clean
         connection = sqlite3.connect(tmp_path / "cards.db")
         ((detail,),) = connection.execute("SELECT detail FROM record")
-        told, found = b'["GBP",1250000000],', b'["GBP",1350000000],'
+        told, found = b'["GBP",1250000000],6', b'["GBP",1350000000],6'
         assert detail.count(told) == 1
         forged = detail.replace(told, found)
         with connection:
@@ -471,7 +471,7 @@ def test_what_was_stored_before_there_were_rates_is_read_as_in_the_card_s_own(on
     detail[2].pop()  # of the hold: what the card's currency was worth
     del detail[8:]  # what the carrier's was, and all that came later
     older = again(one_record, json.dumps(detail).encode())
-    assert older == one_record
+    assert older == evolve(one_record, first=False)
     assert older.hold.quote == older.hold.routes[0].quote == Quote("EUR", "EUR", 10**9)
 
 

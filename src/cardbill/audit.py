@@ -397,7 +397,7 @@ def _terms(record: CallRecord) -> Iterator[str]:
     if route is not None and record.cost_units != carrier_cost(route, actual, answered):
         yield f"its cost of {record.cost_units} units is not what {route.carrier} charges"
     if route is not None and record.cost_quote != foreign(route, hold):
-        yield f"its cost is not in the currency of {route.carrier}"
+        yield f"its cost is in {record.cost_currency}, not at the rate it was granted at"
     if record.carrier != (told.carrier or (route.carrier if route and actual else None)):
         yield f"carried by {record.carrier}, reported was {told.carrier}"
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cardbill.decks import Deck, DeckRow, Match
     from cardbill.denials import Denial
     from cardbill.dialing import NORTH_AMERICA, DialPlan
+    from cardbill.dialplans import dial_plan
     from cardbill.engine import Engine, Swept
     from cardbill.errors import CardbillError
     from cardbill.exporting import IssuedPin
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from cardbill.intake import Generated
     from cardbill.keyring import Keyring
     from cardbill.money import RoundingMode, format_money
+    from cardbill.numberplaces import NumberType, format_number, number_type, place_of
+    from cardbill.numberplans import NumberCheck
     from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
     from cardbill.plans import Plan, Rebind, Unauthorised, Unreported
     from cardbill.rating import Beyond, Rate, Rounding, max_duration, price, rate
@@ -59,6 +62,7 @@ _HOMES = {
     "decks": ("Deck", "DeckRow", "Match"),
     "denials": ("Denial",),
     "dialing": ("NORTH_AMERICA", "DialPlan"),
+    "dialplans": ("dial_plan",),
     "engine": ("Engine", "Swept"),
     "errors": ("CardbillError",),
     "flags": ("BatchFlags",),
@@ -70,6 +74,8 @@ _HOMES = {
     "intake": ("Generated",),
     "keyring": ("Keyring",),
     "money": ("RoundingMode", "format_money"),
+    "numberplaces": ("NumberType", "format_number", "number_type", "place_of"),
+    "numberplans": ("NumberCheck",),
     "opening": ("open", "open_storage"),
     "plans": ("Plan", "Rebind", "Unauthorised", "Unreported"),
     "rating": ("Beyond", "Rate", "Rounding", "max_duration", "price", "rate"),
@@ -120,6 +126,8 @@ __all__ = [
     "LimitedBy",
     "Match",
     "NotRegistered",
+    "NumberCheck",
+    "NumberType",
     "Outcome",
     "Plan",
     "Rate",
@@ -139,11 +147,15 @@ __all__ = [
     "Utilisation",
     "Validity",
     "__version__",
+    "dial_plan",
     "errors",
     "format_money",
+    "format_number",
     "max_duration",
+    "number_type",
     "open",
     "open_storage",
+    "place_of",
     "price",
     "rate",
     "read_deck",

@@ -441,7 +441,7 @@ class CallFlow:
 
     def _dialled(self, to: str | None, access: AccessNumber | None) -> tuple[str | None, str]:
         try:
-            return self._plan(access).e164("" if to is None else to), ""
+            return self._plan(access).called("" if to is None else to), ""
         except InvalidNumber as error:
             return None, error.problem
 

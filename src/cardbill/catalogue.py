@@ -276,7 +276,7 @@ def _access_fields(access: AccessNumber) -> dict[str, Any]:
         "number": access.number,
         "stage": access.stage.value,
         "language": access.language,
-        "dial_plan": access.dial_plan and asdict(access.dial_plan),
+        "dial_plan": access.dial_plan and _dial_plan_fields(access.dial_plan),
         "pin_length": access.pin_length,
         "kind": access.kind.value,
         "credential": access.credential.value,
@@ -287,8 +287,13 @@ def _access(content: bytes) -> AccessNumber:
     fields = _load(content)
     plan = fields["dial_plan"]
     if plan is not None:
-        plan = DialPlan(**{**plan, "national_lengths": tuple(plan["national_lengths"])})
+        lists = {name: tuple(value) for name, value in plan.items() if isinstance(value, list)}
+        plan = DialPlan(**{**plan, **lists})
     return AccessNumber(**{**fields, "dial_plan": plan})
+
+
+def _dial_plan_fields(plan: DialPlan) -> dict[str, Any]:
+    return {**asdict(plan), "check": plan.check.value}
 
 
 _DECODERS: Mapping[str, Callable[[bytes], Item]] = {

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat
 
 from cardbill import NORTH_AMERICA, DialPlan, dial_plan
-from cardbill.dialplans import spell_out
+from cardbill.dialplans import _local, spell_out
 from cardbill.errors import InvalidInput, InvalidNumber
 from cardbill.numberplans import phone_number
 
@@ -226,6 +226,19 @@ def test_brazil_and_japan_can_be_described_by_hand():
     for dialled in ("0 21 98765 4321", "0 15 21 98765 4321", "21 98765 4321"):
         assert brazil.e164(dialled) == meant(dialled, "BR") == "5521987654321"
     assert brazil.e164("0021 44 20 7123 4567") == "442071234567"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "rest"),
+    [
+        (r"([457]\d{6})$|1", "1"),
+        (r"1|([457]\d{6})$", "1"),  # as older versions of the package write it
+        (r"([457]\d{6})$", ""),
+        (r"0|180020|([457]\d{6})$", "0|180020"),
+    ],
+)
+def test_local_numbers_are_told_from_prefixes(pattern: str, rest: str):
+    assert _local(pattern, r"268\1") == ("268", 7, rest)
 
 
 # -- patterns of digits ---------------------------------------------------------------------

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MANY = 100
 """A country with more prefixes has a code per carrier: only the usual one is taken."""
 
-_LOCAL = re.compile(r"\((?P<first>\[[\d-]+\]|\d)\\d\{(?P<more>\d)\}\)\$\|?(?P<rest>.*)")
+_LOCAL = re.compile(r"(?P<before>.*\|)?\((?:\[[\d-]+\]|\d)\\d\{(?P<more>\d)\}\)\$(?P<after>\|.*)?")
 _AREA = re.compile(r"(?P<area>\d+)\\1")
 _DIGITS = "0123456789"
 
@@ -118,7 +118,8 @@ def _local(pattern: str, rule: str) -> tuple[str, int, str]:
     local, area = _LOCAL.fullmatch(pattern), _AREA.fullmatch(rule)
     if local is None or area is None:
         raise ValueError(pattern)
-    return area["area"], 1 + int(local["more"]), local["rest"]
+    rest = (local["before"] or "") + (local["after"] or "")
+    return area["area"], 1 + int(local["more"]), rest.strip("|")
 
 
 def _either(pattern: str) -> tuple[list[str], str]:

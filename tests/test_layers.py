@@ -64,6 +64,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "proofs",
+        "books",
         "rows",
         "steps",
         "inquiry",
@@ -72,6 +73,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "numbering",
         "presented",
         "callers",
+        "attempts",
         "gate",
         "shelf",
         "runner",

@@ -14,6 +14,7 @@ from attrs import evolve
 
 from cardbill import authorization, settling
 from cardbill.answers import Caller, Credential, Denied, Grant
+from cardbill.attempts import Attempts
 from cardbill.authorization import CallRequest
 from cardbill.calls import CallRecord, check_call_id, parse_handle, report
 from cardbill.catalogue import NotLoaded
@@ -69,7 +70,8 @@ class CallFlow:
         self._clock = clock
         self._dial_plan = dial_plan
         self._journal = Journal(storage, keyring.seals, self._now)
-        self._gate = Gate(storage, keyring, self._journal, throttle, dial_plan)
+        self._attempts = Attempts(storage, keyring.seals)
+        self._gate = Gate(self._attempts, keyring, self._journal, throttle, dial_plan)
         self._shelf = Shelf(storage, self._journal)
         self._runner = Runner(storage, self._shelf, keyring.seals)
         self._mover = Mover(storage, self._runner, keyring, self._journal)

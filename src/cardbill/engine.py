@@ -90,6 +90,7 @@ class Engine(CallFlow):
         self.storage = storage
         super().__init__(storage, keyring, clock=clock, dial_plan=dial_plan, throttle=throttle)
         check_keys(storage, keyring, self._journal)
+        self._attempts.open()
         self._shelf.refresh()
         self.decks = Decks(self._shelf)
         self.groups = Groups(self._shelf)

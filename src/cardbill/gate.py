@@ -23,6 +23,7 @@ from cardbill.errors import (
     IdempotencyMismatch,
     InvalidInput,
     InvalidNumber,
+    RowAltered,
     StorageUnavailable,
 )
 from cardbill.instants import to_micros
@@ -31,10 +32,10 @@ from cardbill.storage.contract import Tally
 from cardbill.throttling import GuessPool, Throttle, Tries, delay, empty_at, fill
 
 if TYPE_CHECKING:
+    from cardbill.attempts import Attempts
     from cardbill.dialing import DialPlan
     from cardbill.journal import Journal
     from cardbill.keyring import Keyring
-    from cardbill.storage.contract import Storage
 
 T = TypeVar("T")
 
@@ -81,7 +82,7 @@ class Gate:
     """Lets attempts at PINs through, or not.
 
     Args:
-        storage: Where attempts are counted.
+        attempts: Where they are counted.
         keyring: Makes tokens of callers' numbers.
         journal: Where unlocking is written down.
         throttle: The limits; ``None``: there are none, and nothing is counted.
@@ -90,7 +91,7 @@ class Gate:
 
     def __init__(
         self,
-        storage: Storage,
+        attempts: Attempts,
         keyring: Keyring,
         journal: Journal,
         throttle: Throttle | None,
@@ -98,7 +99,7 @@ class Gate:
     ) -> None:
         if throttle is not None:
             check_kind("throttle", throttle, Throttle)
-        self._storage = storage
+        self._attempts = attempts
         self._keyring = keyring
         self._journal = journal
         self._throttle = throttle
@@ -136,10 +137,7 @@ class Gate:
 
     def forget(self, at: datetime) -> int:
         """Drop what means nothing any more; return how many rows."""
-        forgotten, now = 0, to_micros(at)
-        while dropped := self._storage.forget_attempts(now):
-            forgotten += dropped
-        return forgotten
+        return self._attempts.forget(to_micros(at))
 
     def unlock(self, ani: str | None, actor: str, reason: str) -> bool:
         """Forget a number's attempts and locks; False: nothing was known of it."""
@@ -148,7 +146,7 @@ class Gate:
             raise InvalidInput("ani", None, "must be a number that can be locked")
         subject = self._keyring.subject(f"caller|{number}")
         self._journal.append("unlock-number", subject, actor, reason=reason)
-        return self._storage.take_attempts(subject, lambda state: Tally(state is not None, None))
+        return self._attempts.take(subject, lambda state: Tally(state is not None, None))
 
     def _number(self, ani: str | None) -> str | None:
         """Return a number that stands for one caller, written in one way."""
@@ -174,7 +172,7 @@ class Gate:
         else:
             return None
         tags = (0, 0) if call is None else (_tag(call.encode()), _tag(call.encode(), source.pin))
-        return _Attempt(self._storage, self._keyring.subject(subject), throttle, at, *tags)
+        return _Attempt(self._attempts, self._keyring.subject(subject), throttle, at, *tags)
 
     def _slowed(self, denied: Denied, pools: dict[str, str], at: int, *, count: bool) -> Denied:
         """Return the denial with what these pools ask for: a delay, alarms."""
@@ -184,7 +182,7 @@ class Gate:
             if (pool := self._throttle.pools.get(name)) is None:
                 continue
             decide = partial(_fill if count else _look, pool, at)
-            seconds = self._storage.take_attempts(self._keyring.subject(member), decide)
+            seconds = self._attempts.take(self._keyring.subject(member), decide)
             if seconds is not None:
                 delays[name] = seconds
         if not delays:
@@ -196,7 +194,7 @@ class Gate:
 class _Attempt:
     """One attempt of one caller's number, or of one call."""
 
-    storage: Storage
+    attempts: Attempts
     subject: str
     throttle: Throttle
     at: int
@@ -212,7 +210,7 @@ class _Attempt:
                 return self._tally(outcome=False, tries=Tries.load(state))
             return self._tally(outcome=True, tries=tries)
 
-        return self.storage.take_attempts(self.subject, decide)
+        return self.attempts.take(self.subject, decide)
 
     def give_back(self) -> None:
         """Take it off the count again."""
@@ -222,8 +220,8 @@ class _Attempt:
             return self._tally(outcome=True, tries=left)
 
         # What was asked for is done: it must not be lost because of this. It stays counted.
-        with suppress(StorageUnavailable):
-            self.storage.take_attempts(self.subject, decide)
+        with suppress(StorageUnavailable, RowAltered):
+            self.attempts.take(self.subject, decide)
 
     def _tally(self, *, outcome: bool, tries: Tries) -> Tally[bool]:
         keep_until = tries.keep_until(self.throttle)

@@ -239,9 +239,9 @@ def test_the_largest_limits_fit_into_a_tally():
         tries = tries.take(most, at, 2**32 - 1 - number, 1 + number) or tries
     store = MemoryStorage()
     assert len(tries.wrong) == 250
-    attempts = Attempts(store, Keyring.generate().seals)
-    attempts.open()
-    attempts.take("a", lambda _: Tally(None, tries.dump(), 0))
+    keyring = Keyring.generate()
+    Engine(store, keyring)  # makes the books
+    Attempts(store, keyring.seals).take("a", lambda _: Tally(None, tries.dump(), 0))
 
 
 # -- pools --------------------------------------------------------------------------------

@@ -9,21 +9,29 @@ from typing import TYPE_CHECKING, TypeVar
 from cardbill.books import (
     GROUPS,
     Book,
+    Group,
     Kept,
     group_of,
+    groups,
     open_book,
     open_state,
     seal_book,
     seal_state,
+    total_of,
 )
-from cardbill.errors import RowAltered
+from cardbill.catalogue import ATTEMPTS
+from cardbill.errors import RowAltered, VersionConflict
 from cardbill.storage.contract import Tally
 
 if TYPE_CHECKING:
+    from cardbill.journal import Journal
     from cardbill.seals import Seals
     from cardbill.storage.contract import Storage
 
 T = TypeVar("T")
+
+MARK = "books"
+"""The name of the mark in the catalogue."""
 
 
 class Attempts:
@@ -38,10 +46,15 @@ class Attempts:
         self._storage = storage
         self._seals = seals
 
-    def open(self) -> None:
-        """Make the books of a store that has none."""
+    def open(self, journal: Journal) -> None:
+        """Make the books of a store that never had any, and mark it as one that has.
+
+        Once for each store: where the mark stands, a book that is missing was removed.
+        """
         for group in range(GROUPS):
-            self._storage.take_attempts(group, "none", self._begin(group))
+            self._put_book(group, None, Book())
+        with suppress(VersionConflict):  # another process was first
+            journal.publish(ATTEMPTS, MARK, b"%d" % GROUPS, expected=0)
 
     def take(self, subject: str, decide: Callable[[bytes | None], Tally[T]]) -> T:
         """Change what is remembered of a subject, by one atomic step.
@@ -55,7 +68,26 @@ class Attempts:
             StorageUnavailable: See ``Storage.take_attempts``.
         """
         group = group_of(subject)
-        return self._step(group, subject, lambda kept: decide(kept and kept.state))
+        return self._step(group, subject, lambda book, kept: (book, decide(kept and kept.state)))
+
+    def count_lock(self, subject: str, stands: Callable[[bytes], bool]) -> int | None:
+        """Count a lock of a caller's number in its group's book.
+
+        Args:
+            subject: The number's token.
+            stands: Given what is remembered, says whether the lock still stands.
+
+        Returns:
+            Its number in the group: none has it twice. ``None``: it does not stand any more.
+        """
+
+        def counted(book: Book, kept: Kept | None) -> tuple[Book, Tally[int | None]]:
+            if kept is None or not stands(kept.state):
+                return book, _as_it_was(None, kept)
+            book = book._replace(locks=book.locks + 1)
+            return book, _as_it_was(book.locks, kept)
+
+        return self._step(group_of(subject), subject, counted)
 
     def forget(self, at: int) -> int:
         """Drop what means nothing any more; return of how many subjects.
@@ -70,33 +102,76 @@ class Attempts:
             forgotten += dropped
         return forgotten
 
+    def recount(self) -> int:
+        """Make every book fit its group's rows; return how many rows were altered, and dropped."""
+        found = {group.number for group in groups(self._storage)}
+        return sum(self._recount(number) for number in sorted({*range(GROUPS), *found}))
+
     # -- inside ---------------------------------------------------------------------------
 
-    def _step(self, group: int, subject: str, decide: Callable[[Kept | None], Tally[T]]) -> T:
+    def _step(
+        self,
+        group: int,
+        subject: str,
+        decide: Callable[[Book, Kept | None], tuple[Book, Tally[T]]],
+    ) -> T:
         seals = self._seals
 
         def sealed(stored: bytes | None, written: bytes | None) -> Tally[T]:
-            book = open_book(group, written, seals)
+            before = open_book(group, written, seals)
             kept = None if stored is None else open_state(group, subject, stored, seals)
-            outcome, state, keep_until, _ = decide(kept)
-            if (state, keep_until) == (kept[:2] if kept else (None, keep_until)):
-                return Tally(outcome, stored, keep_until)
+            book, tally = decide(before, kept)
+            state, keep_until = tally.state, tally.keep_until
+            if book == before and (state, keep_until) == (kept[:2] if kept else (None, keep_until)):
+                return tally._replace(state=stored)
             new = None if state is None else seal_state(group, subject, state, keep_until, seals)
-            changed = seal_book(group, book.changed(kept, new), seals)
-            return Tally(outcome, new and new.stored, keep_until, changed)
+            book = book.changed(kept, new)
+            return Tally(
+                tally.outcome, new and new.stored, keep_until, seal_book(group, book, seals)
+            )
 
         return self._storage.take_attempts(group, subject, sealed)
 
     def _forget(self, group: int, subject: str, at: int) -> bool:
-        def over(kept: Kept | None) -> Tally[bool]:
-            if kept is None or at < kept.keep_until:
-                return Tally(False, kept and kept.state, kept.keep_until if kept else 0)
-            return Tally(True, None)
+        def over(book: Book, kept: Kept | None) -> tuple[Book, Tally[bool]]:
+            drop = kept is not None and kept.keep_until <= at
+            return book, Tally(drop, None) if drop else _as_it_was(drop, kept)
 
         with suppress(RowAltered):
             return self._step(group, subject, over)
         return False
 
-    def _begin(self, group: int) -> Callable[[bytes | None, bytes | None], Tally[None]]:
-        new = seal_book(group, Book(), self._seals)
-        return lambda _, book: Tally(None, None, book=new if book is None else None)
+    def _put_book(self, group: int, expected: bytes | None, book: Book) -> bool:
+        """Put a book in place of the one that is expected; False: another is there."""
+        new = seal_book(group, book, self._seals)
+
+        def put(_: bytes | None, written: bytes | None) -> Tally[bool]:
+            fits = written == expected
+            return Tally(fits, None, book=new if fits else None)
+
+        return self._storage.take_attempts(group, "nobody", put)
+
+    def _recount(self, number: int) -> int:
+        while True:
+            group = next(groups(self._storage, number), None)
+            if group is None or group.number != number:
+                group = Group(number, None, [])
+            if not any(group.problems(self._seals)):
+                return 0
+            found = list(zip(group.rows, group.kept(self._seals), strict=True))
+            sound = [kept for _, kept in found if kept is not None]
+            try:
+                book = group.book(self._seals)
+            except RowAltered:
+                book = Book()
+            book = Book(book.version + 1, book.locks, len(sound), total_of(sound))
+            if self._put_book(number, group.sealed and group.sealed.state, book):
+                break
+        altered = [row.subject for row, kept in found if kept is None]
+        for subject in altered:
+            self._storage.take_attempts(number, subject, lambda *_: Tally(None, None))
+        return len(altered)
+
+
+def _as_it_was(outcome: T, kept: Kept | None) -> Tally[T]:
+    return Tally(outcome, *kept[:2]) if kept else Tally(outcome, None)

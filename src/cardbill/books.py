@@ -31,7 +31,7 @@ class Book(NamedTuple):
 
     Attributes:
         version: Raised by one with every change in the group.
-        locks: How many locks of callers' numbers were counted for the operators' log.
+        locks: How many locks of callers' numbers the operators' log was told of.
         rows: How many rows the group has.
         total: The sum of their digests, modulo 2^256.
     """
@@ -135,31 +135,35 @@ class Group(NamedTuple):
         """
         return open_book(self.number, self.sealed and self.sealed.state, seals)
 
-    def kept(self, seals: Seals) -> Iterator[Kept | AttemptRow]:
-        """Yield what is kept of each subject, or the row as it is where that was altered."""
+    @property
+    def ending(self) -> str:
+        """The end of its book's seal: tells apart two books of one version."""
+        return self.sealed.state[-8:].hex() if self.sealed else ""
+
+    def kept(self, seals: Seals) -> Iterator[Kept | None]:
+        """Yield what is kept of each subject; ``None`` where that was altered."""
         for row in self.rows:
             try:
                 kept = open_state(self.number, row.subject, row.state, seals)
             except RowAltered:
-                yield row
+                yield None
             else:
-                yield kept if kept.keep_until == row.keep_until else row
+                yield kept if kept.keep_until == row.keep_until else None
 
     def problems(self, seals: Seals) -> Iterator[str]:
-        """Yield what was altered, removed or added."""
-        found = list(self.kept(seals))
-        sound = [each for each in found if isinstance(each, Kept)]
-        if len(sound) < len(found):
-            yield f"{len(found) - len(sound)} of its rows were altered or put there"
+        """Yield what was altered, removed or added, one line each."""
+        sound = [kept for kept in self.kept(seals) if kept is not None]
+        if altered := len(self.rows) - len(sound):
+            yield f"attempts of group {self.number}: {altered} rows were altered or put there"
         if self.sealed is not None and self.sealed.keep_until != NEVER:
-            yield "the deadline of its book was altered"
+            yield f"attempts of group {self.number}: the deadline of its book was altered"
         try:
             book = self.book(seals)
         except RowAltered as error:
-            yield str(error).rpartition(": ")[2]
+            yield str(error)
         else:
             if (book.rows, book.total) != (len(sound), total_of(sound)):
-                yield "its rows are not those that its book counts"
+                yield f"attempts of group {self.number}: its rows are not those of its book"
 
 
 def total_of(rows: Iterable[Kept]) -> int:
@@ -167,9 +171,9 @@ def total_of(rows: Iterable[Kept]) -> int:
     return sum(row.digest for row in rows) % _MODULUS
 
 
-def groups(storage: Storage) -> Iterator[Group]:
-    """Yield every group that has rows, each as it stands at a moment of its own."""
-    after, limit = None, 500
+def groups(storage: Storage, first: int = 0) -> Iterator[Group]:
+    """Yield every group that has rows, from the first on, each as it stood at one moment."""
+    after, limit = (first - 1, _ABOVE), 500
     while page := storage.attempts(after=after, limit=limit):
         number = page[0].group
         rows = [row for row in page if row.group == number]

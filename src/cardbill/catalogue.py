@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 BATCH, PLAN, DECK, CARRIER, ACCESS = "batch", "plan", "deck", "carrier", "access"
 FLAGS, NUMBERING, KEY, GROUP = "flags", "numbering", "key", "group"
+ATTEMPTS = "attempts"
 """The kinds of items. ``flags`` are a batch's, ``numbering`` holds which card numbers are
-whose, ``key`` the check values of keyrings."""
+whose, ``key`` the check values of keyrings, ``attempts`` that attempts are counted."""
 
 Item = Batch | Plan | Carrier | Deck | AccessNumber | BatchFlags | DestinationGroup
 """What is published."""

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PUBLISH, MAKE, SUSPEND, REKEY, DROP = "publish", "make-pins", "suspend", "rekey", "drop-sealed"
 """Actions that are noted before and after."""
 
+LOCK, UNLOCK, RECOUNT = "lock-number", "unlock-number", "recount-attempts"
+"""Actions around the counts of wrong PINs, noted once: a lock after it, the others before."""
+
 BEGUN = "-begun"
 """Ends the name of an action in the row before it."""
 

@@ -38,6 +38,7 @@ from cardbill.errors import (
     StorageUnavailable,
 )
 from cardbill.instants import MICROSECOND, to_micros
+from cardbill.journal import Journal
 from cardbill.storage.contract import Tally
 from cardbill.storage.memory import MemoryStorage
 from cardbill.testing.conformance.rows import together
@@ -240,8 +241,9 @@ def test_the_largest_limits_fit_into_a_tally():
     store = MemoryStorage()
     assert len(tries.wrong) == 250
     keyring = Keyring.generate()
-    Engine(store, keyring)  # makes the books
-    Attempts(store, keyring.seals).take("a", lambda _: Tally(None, tries.dump(), 0))
+    attempts = Attempts(store, keyring.seals, Journal(store, keyring.seals, lambda: START))
+    attempts.open()
+    attempts.take("a", lambda _: Tally(None, tries.dump(), 0))
 
 
 # -- pools --------------------------------------------------------------------------------

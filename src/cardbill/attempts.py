@@ -20,7 +20,8 @@ from cardbill.books import (
     total_of,
 )
 from cardbill.catalogue import ATTEMPTS
-from cardbill.errors import RowAltered, VersionConflict
+from cardbill.errors import RowAltered, StorageUnavailable, VersionConflict
+from cardbill.journal import SET_BACK
 from cardbill.storage.contract import Tally
 
 if TYPE_CHECKING:
@@ -40,13 +41,16 @@ class Attempts:
     Args:
         storage: Where it is kept.
         seals: Makes and checks the seals of rows and books.
+        journal: Where it is noted that they were set back.
     """
 
-    def __init__(self, storage: Storage, seals: Seals) -> None:
+    def __init__(self, storage: Storage, seals: Seals, journal: Journal) -> None:
         self._storage = storage
         self._seals = seals
+        self._journal = journal
+        self._reached: dict[int, int] = {}  # by group: the book's version, as this process knows
 
-    def open(self, journal: Journal) -> None:
+    def open(self) -> None:
         """Make the books of a store that never had any, and mark it as one that has.
 
         Once for each store: where the mark stands, a book that is missing was removed.
@@ -54,7 +58,7 @@ class Attempts:
         for group in range(GROUPS):
             self._put_book(group, None, Book())
         with suppress(VersionConflict):  # another process was first
-            journal.publish(ATTEMPTS, MARK, b"%d" % GROUPS, expected=0)
+            self._journal.publish(ATTEMPTS, MARK, b"%d" % GROUPS, expected=0)
 
     def take(self, subject: str, decide: Callable[[bytes | None], Tally[T]]) -> T:
         """Change what is remembered of a subject, by one atomic step.
@@ -102,10 +106,16 @@ class Attempts:
             forgotten += dropped
         return forgotten
 
-    def recount(self) -> int:
-        """Make every book fit its group's rows; return how many rows were altered, and dropped."""
+    def recount(self, position: int) -> int:
+        """Make every book fit its group's rows; return how many rows were altered, and dropped.
+
+        Args:
+            position: Where the log says so. Versions and numbers of locks go on from there,
+                above all that were before.
+        """
+        start = Book(position << 32, position << 32)
         found = {group.number for group in groups(self._storage)}
-        return sum(self._recount(number) for number in sorted({*range(GROUPS), *found}))
+        return sum(self._recount(number, start) for number in sorted({*range(GROUPS), *found}))
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -115,22 +125,35 @@ class Attempts:
         subject: str,
         decide: Callable[[Book, Kept | None], tuple[Book, Tally[T]]],
     ) -> T:
-        seals = self._seals
+        seals, reached = self._seals, self._reached.get(group, 0)
+        before = after = Book()
 
         def sealed(stored: bytes | None, written: bytes | None) -> Tally[T]:
-            before = open_book(group, written, seals)
+            nonlocal before, after
+            before = after = open_book(group, written, seals)
             kept = None if stored is None else open_state(group, subject, stored, seals)
             book, tally = decide(before, kept)
             state, keep_until = tally.state, tally.keep_until
             if book == before and (state, keep_until) == (kept[:2] if kept else (None, keep_until)):
                 return tally._replace(state=stored)
             new = None if state is None else seal_state(group, subject, state, keep_until, seals)
-            book = book.changed(kept, new)
-            return Tally(
-                tally.outcome, new and new.stored, keep_until, seal_book(group, book, seals)
-            )
+            after = book.changed(kept, new)
+            written = seal_book(group, after, seals)
+            return Tally(tally.outcome, new and new.stored, keep_until, written)
 
-        return self._storage.take_attempts(group, subject, sealed)
+        outcome = self._storage.take_attempts(group, subject, sealed)
+        self._watch(group, reached, before, after)
+        return outcome
+
+    def _watch(self, group: int, reached: int, before: Book, after: Book) -> None:
+        """Note it when a step found a version below the one that an earlier step had left."""
+        if reached <= before.version:
+            self._reached[group] = max(after.version, self._reached.get(group, 0))
+            return
+        with suppress(StorageUnavailable):  # the next step sees it too
+            found = before.version
+            self._journal.append(SET_BACK, "", group=group, version=found, reached=reached)
+            self._reached[group] = after.version
 
     def _forget(self, group: int, subject: str, at: int) -> bool:
         def over(book: Book, kept: Kept | None) -> tuple[Book, Tally[bool]]:
@@ -151,20 +174,14 @@ class Attempts:
 
         return self._storage.take_attempts(group, "nobody", put)
 
-    def _recount(self, number: int) -> int:
+    def _recount(self, number: int, start: Book) -> int:
         while True:
             group = next(groups(self._storage, number), None)
             if group is None or group.number != number:
                 group = Group(number, None, [])
-            if not any(group.problems(self._seals)):
-                return 0
             found = list(zip(group.rows, group.kept(self._seals), strict=True))
             sound = [kept for _, kept in found if kept is not None]
-            try:
-                book = group.book(self._seals)
-            except RowAltered:
-                book = Book()
-            book = Book(book.version + 1, book.locks, len(sound), total_of(sound))
+            book = start._replace(rows=len(sound), total=total_of(sound))
             if self._put_book(number, group.sealed and group.sealed.state, book):
                 break
         altered = [row.subject for row, kept in found if kept is None]

@@ -30,8 +30,10 @@ class Book(NamedTuple):
     """What a group's book says.
 
     Attributes:
-        version: Raised by one with every change in the group.
-        locks: How many locks of callers' numbers the operators' log was told of.
+        version: Raised by one with every change in the group, by far more when operators
+            accept what was altered.
+        locks: The number of the last lock of a caller's number that the operators' log was
+            told of; no two have the same.
         rows: How many rows the group has.
         total: The sum of their digests, modulo 2^256.
     """
@@ -45,7 +47,8 @@ class Book(NamedTuple):
         """Return the next version, with one row in place of another or of none."""
         rows = self.rows - (before is not None) + (after is not None)
         total = self.total - (before.digest if before else 0) + (after.digest if after else 0)
-        return Book(self.version + 1, self.locks, rows, total % _MODULUS)
+        # Of a group that was altered there may be more rows than are counted, or fewer.
+        return Book(self.version + 1, self.locks, rows % (1 << 64), total % _MODULUS)
 
 
 class Kept(NamedTuple):

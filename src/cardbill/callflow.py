@@ -70,7 +70,7 @@ class CallFlow:
         self._clock = clock
         self._dial_plan = dial_plan
         self._journal = Journal(storage, keyring.seals, self._now)
-        self._attempts = Attempts(storage, keyring.seals)
+        self._attempts = Attempts(storage, keyring.seals, self._journal)
         self._gate = Gate(self._attempts, keyring, self._journal, throttle, dial_plan)
         self._shelf = Shelf(storage, self._journal)
         self._runner = Runner(storage, self._shelf, keyring.seals)

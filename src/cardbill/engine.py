@@ -94,7 +94,7 @@ class Engine(CallFlow):
         check_keys(storage, keyring, self._journal)
         self._shelf.refresh()
         if not self._shelf.snapshot.version(ATTEMPTS, MARK):
-            self._attempts.open(self._journal)
+            self._attempts.open()
         self.decks = Decks(self._shelf)
         self.groups = Groups(self._shelf)
         self.plans = Plans(self._shelf)

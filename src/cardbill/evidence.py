@@ -28,6 +28,7 @@ from cardbill.journal import (
     MAKE,
     PUBLISH,
     RECOUNT,
+    SET_BACK,
     SUSPEND,
     detail_of,
     follows,
@@ -124,17 +125,21 @@ class _Log:
         self.suspended: dict[str, set[tuple[str, str]]] = {"": set(), BEGUN: set()}
         self.dropped: dict[str, set[str]] = {"": set(), BEGUN: set()}
         self.locks: dict[int, set[int]] = {}
-        self.recounted = 0  # the position where attempts were last accepted as they were
+        self.set_back: list[str] = []  # what it tells of attempts, and nobody has accepted yet
 
     def take(self, row: AuditRow) -> Iterator[str]:
-        """Take up a row, the one at the position reached; yield what is wrong with it."""
+        """Take up a row; yield what is wrong with it."""
         action = row.action.removesuffix(BEGUN)
         stage = row.action[len(action) :]
         detail = detail_of(row)
         if action == PUBLISH:
-            item = detail["kind"], row.subject, detail["version"]
+            kind, name, version = item = detail["kind"], row.subject, detail["version"]
             if not stage and item in self.published[stage]:
-                yield f"{item[0]} {item[1]!r} version {item[2]} was removed, and published again"
+                problem = f"{kind} {name!r} version {version} was removed and published again"
+                if kind == ATTEMPTS:
+                    self.set_back.append(problem)
+                else:
+                    yield problem
             self.published[stage].add(item)
         elif action == MAKE:
             made = self.made[stage].setdefault(detail["job"], set())
@@ -147,11 +152,13 @@ class _Log:
             group, number = group_of(row.subject), detail["number"]
             locks = self.locks.setdefault(group, set())
             if number in locks:
-                yield f"attempts of group {group}: were set back to before their lock {number}"
+                self.set_back.append(_set_back(group, f"to before their lock {number}"))
             locks.add(number)
+        elif action == SET_BACK:
+            group, told = detail["group"], f"from version {detail['reached']} while calls ran"
+            self.set_back.append(_set_back(group, told))
         elif action == RECOUNT:
-            self.recounted = self.position
-            self.locks.clear()
+            self.set_back.clear()
 
 
 class Evidence:
@@ -202,7 +209,6 @@ class Evidence:
         self._suspended = set(log.suspended[""])
         self._dropped = set(log.dropped[""])
         self._locks = {group: max(numbers) for group, numbers in log.locks.items()}
-        self._recounted = log.recounted
         self._jobs = self._all_jobs()
         if head is not None and head.position > log.position:
             self._problem(f"log: rows {log.position + 1} to {head.position} were removed")
@@ -278,11 +284,10 @@ class Evidence:
         present = self._check_catalogue()
         events = list(self._check_suspense())
         jobs = self._all_jobs()
-        set_back = self._check_attempts(opened=(ATTEMPTS, MARK, 1) in present)
+        self._check_attempts(opened=(ATTEMPTS, MARK, 1) in present)
         self._read_log()
         log = self._log
-        if log.recounted == self._recounted:  # otherwise they were accepted meanwhile
-            self._problems.extend(set_back)
+        self._problems.extend(log.set_back)
         for kind, name, version in sorted(present - log.published[BEGUN], key=str):
             self._problem(f"log: nothing of the publishing of {kind} {name!r} version {version}")
         for job in jobs:
@@ -335,16 +340,10 @@ class Evidence:
             self._problem(f"suspense {key!r}: removed or altered")
         yield from kept
 
-    def _check_attempts(self, *, opened: bool) -> list[str]:
-        """Check the counts of wrong PINs; return which groups seem to have been set back.
-
-        Args:
-            opened: Every group must have a book.
-        """
-        kept: Mapping[int, tuple[int, str]] = {}
-        if self._kept and self._kept.position >= self._recounted:
-            kept = self._kept.books
-        set_back, missing = [], {*(range(GROUPS) if opened else ()), *kept}
+    def _check_attempts(self, *, opened: bool) -> None:
+        """Check the counts of wrong PINs; where they were opened, each group has its book."""
+        kept = self._kept.books if self._kept else {}
+        missing = {*(range(GROUPS) if opened else ()), *kept}
         for group in groups(self._storage):
             missing.discard(group.number)
             self._problems.extend(group.problems(self._seals))
@@ -354,13 +353,13 @@ class Evidence:
                 continue
             place = self._books[group.number] = book.version, group.ending
             told, locks = kept.get(group.number), self._locks.get(group.number, 0)
-            what = f"attempts of group {group.number}: were set back"
             if told and (place[0] < told[0] or (place[0] == told[0] and place != told)):
-                set_back.append(f"{what}: they were at version {told[0]} when the head was kept")
+                since = f"from version {told[0]} since the head was kept"
+                self._problem(_set_back(group.number, since))
             if book.locks < locks:
-                set_back.append(f"{what} to before their lock {locks}")
-        set_back += [f"attempts of group {number}: all were removed" for number in sorted(missing)]
-        return set_back
+                self._problem(_set_back(group.number, f"to before their lock {locks}"))
+        for number in sorted(missing):
+            self._problem(f"attempts of group {number}: all were removed")
 
     def _all_jobs(self) -> dict[str, int]:
         jobs: dict[str, int] = {}
@@ -407,6 +406,10 @@ def _pages(storage: Storage, after: int) -> Iterator[tuple[int, AuditRow]]:
             yield page
 
     return chain.from_iterable(pages())
+
+
+def _set_back(group: int, how: str) -> str:
+    return f"attempts of group {group}: were set back {how}"
 
 
 @contextmanager

@@ -161,8 +161,8 @@ class Gate:
     def recount(self, actor: str, reason: str) -> int:
         """Accept the counts as they are; return how many were altered, and dropped."""
         check_reason("recounting attempts", actor, reason)
-        self._journal.append(RECOUNT, "", actor, reason=reason)
-        return self._attempts.recount()
+        position = self._journal.append(RECOUNT, "", actor, reason=reason)
+        return self._attempts.recount(position)
 
     def _number(self, ani: str | None) -> str | None:
         """Return a number that stands for one caller, written in one way."""

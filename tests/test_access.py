@@ -18,6 +18,7 @@ from cardbill import (
     DialPlan,
     Grant,
     Keyring,
+    NumberCheck,
     Plan,
     Stage,
 )
@@ -101,6 +102,9 @@ plans = st.none() | st.builds(
     national_prefix=st.sampled_from(["", "0"]),
     national_lengths=st.lists(st.integers(1, 15), max_size=3).map(tuple),
     shortest=st.integers(1, 15),
+    other_international_prefixes=st.sampled_from([(), ("0011",), ("0015", "001")]),
+    other_national_prefixes=st.sampled_from([(), ("8", "18")]),
+    check=st.sampled_from(NumberCheck),
 )
 
 

@@ -5,6 +5,7 @@ import traceback
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import example, given, strategies as st
 
 from cardbill import NORTH_AMERICA, DialPlan
@@ -233,6 +234,16 @@ GOOD: dict[str, Any] = {"country_code": "44", "international_prefix": "00"}
         ("shortest", "7"),
         ("shortest", None),
         ("shortest", 7.5),
+        ("other_international_prefixes", "00"),
+        ("other_international_prefixes", ["00"]),
+        ("other_international_prefixes", ("00", "+")),
+        ("other_national_prefixes", ("",)),
+        ("other_national_prefixes", (8,)),
+        ("other_national_prefixes", None),
+        ("area_code", "x"),
+        ("area_code", None),
+        ("area_code", "20"),  # and no national lengths
+        ("check", "perhaps"),
     ],
 )
 def test_a_dial_plan_with_a_field_that_cannot_be_used_is_refused_by_name(field: str, value: object):
@@ -255,6 +266,35 @@ def test_a_national_prefix_may_be_left_out_even_where_numbers_begin_with_it():
     assert plan.e164("0612345678") == "3612345678"
     assert plan.e164("12345678") == "3612345678"
     assert plan.e164("06123456") == "3606123456"  # 8 digits: the national number itself
+
+
+def test_other_prefixes_are_tried_first_and_in_their_order():
+    plan = DialPlan(
+        country_code="55",
+        international_prefix="00",
+        other_international_prefixes=("0015", "001"),
+        national_prefix="0",
+        other_national_prefixes=("021", "02"),
+        national_lengths=(8, 10),
+    )
+    assert plan.e164("0015 44 20 7123 4567") == "442071234567"
+    assert plan.e164("001 44 20 7123 4567") == "442071234567"
+    assert plan.e164("00 44 20 7123 4567") == "442071234567"
+    assert plan.e164("021 3333 4444") == "5533334444"
+    assert plan.e164("02 3333 4444") == "5533334444"
+    assert plan.e164("0 21 3333 4444") == "5533334444"  # of two readings the first
+    assert plan.e164("0 33 3333 4444") == "553333334444"
+
+
+def test_a_local_number_is_one_of_the_home_area():
+    miami = evolve(NORTH_AMERICA, area_code="305")
+    for dialled in ("555 1234", "305 555 1234", "1 305 555 1234", "+1 305 555 1234"):
+        assert miami.e164(dialled) == "13055551234"
+    for dialled in ("1 555 1234", "55 1234", "5555 1234"):
+        with pytest.raises(InvalidNumber):
+            miami.e164(dialled)
+    with pytest.raises(InvalidNumber):
+        NORTH_AMERICA.e164("555 1234")
 
 
 # -- the caller's number --------------------------------------------------------------------

@@ -11,7 +11,20 @@ from tests.source_tree import PACKAGE, imports, read_sources
 # it; `x.__init__` is the folder's own file alone.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("names", "money", "dialing", "instants", "status", "denials", "csvfiles", "luhn", "callerid"),
+    (
+        "names",
+        "money",
+        "numberplans",
+        "dialing",
+        "dialplans",
+        "numberplaces",
+        "instants",
+        "status",
+        "denials",
+        "csvfiles",
+        "luhn",
+        "callerid",
+    ),
     (
         "seals",
         "keyring",
@@ -61,12 +74,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "proofs",
+        "books",
         "rows",
         "steps",
         "journal",
         "keymarks",
         "numbering",
         "presented",
+        "callers",
+        "attempts",
         "gate",
         "shelf",
         "inquiry",

@@ -28,8 +28,9 @@ IMPURE = {
 
 # Who alone may import these at run time, in the whole package (TESTING aside).
 ONLY_FOR = {
-    "babel": {"money"},
+    "babel": {"money", "numberplaces"},
     "moneyed": {"money"},
+    "phonenumbers": {"numberplans", "numberplaces"},
     "secrets": {"engine", "keyring"},
 }
 

@@ -379,9 +379,9 @@ def test_the_disk_may_fail_at_every_statement(path, watched):
             lambda: store.publish("plan", "basic", b"", expected=0),
             lambda: store.suspend(SuspenseRow("key", 1, "", "", b"")),
             lambda: store.append_audit(AuditRow(1, "", "", "", b""), after=0),
-            lambda: store.take_attempts("a", count),
+            lambda: store.take_attempts(7, "a", count),
             lambda: store.transact(CARD, change(balance=7)),
-            lambda: store.forget_attempts(9),
+            lambda: store.take_attempts(7, "a", lambda *_: Tally(None, None, book=b"")),
         ):
             before = everything(store)
             failing, statements = 1, list[str]()
@@ -595,24 +595,24 @@ def deposit_often(path: str, times: str) -> None:
     with closing(SQLiteStorage(path)) as store:
         for _ in range(int(times)):
             store.transact(CARD, deposit)
-            store.take_attempts("a", count)
+            store.take_attempts(7, "a", count)
 
 
-def count(state: bytes | None) -> Tally[int]:
-    """Count one attempt; answer with how many there were."""
+def count(state: bytes | None, book: bytes | None) -> Tally[int]:
+    """Count one attempt, in the book too; answer with how many there were."""
     counted = int(state or b"0") + 1
-    return Tally(counted, b"%d" % counted, 9)
+    return Tally(counted, b"%d" % counted, 9, b"%d" % (int(book or b"0") + 1))
 
 
 def test_processes_lose_no_step(store, path):
     others = [program(deposit_often, path, 50) for _ in range(4)]
     for _ in range(50):
         store.transact(CARD, deposit)
-        store.take_attempts("a", count)
+        store.take_attempts(7, "a", count)
     for other in others:
         other.communicate()
         assert other.returncode == 0
-    assert store.take_attempts("a", count) == 251
+    assert store.take_attempts(7, "a", count) == 251
     card, entries, records = kept(store)
     assert (card.version, card.balance, records[0].seconds) == (251, 1_250, 251)
     assert [row.balance_after for row in entries] == list(range(1_001, 1_251))
@@ -639,27 +639,26 @@ def test_only_attempts_do_not_wait_for_the_disk(path, watched, synchronous, usua
         with store._connections.lend() as connection:
             connections = [connection]  # the one there is
         watched.before = look
-        store.take_attempts("a", count)
+        store.take_attempts(7, "a", count)
         store.transact(CARD, deposit)
-        store.take_attempts("a", count)
+        store.take_attempts(7, "a", count)
         with pytest.raises(ValueError, match="mine"):
-            store.take_attempts("a", partial(throw, ValueError("mine")))
+            store.take_attempts(7, "a", lambda *_: throw(ValueError("mine")))
         assert store.append_audit(AuditRow(1, "", "", "", b""), after=0)
-        assert store.forget_attempts(9) == 1
         store.suspend(SuspenseRow("key", 1, "", "", b""))
         watched.before = None
         assert store._connections._idle == connections
-    assert levels == [1, usual, 1, usual, 1, usual]
+    assert levels == [1, usual, 1, usual, usual]
     assert store._connections._relaxed == set()
 
 
 def test_attempts_that_are_as_they_were_are_not_written(store, path):
     """Whoever is locked and goes on guessing writes nothing."""
-    store.take_attempts("a", count)
+    store.take_attempts(7, "a", count)
     before = path.with_name("cards.db-wal").read_bytes()
     for _ in range(10):
-        store.take_attempts("a", lambda state: Tally(None, state, 9))
-        store.take_attempts("b", lambda _: Tally(None, None))
+        store.take_attempts(7, "a", lambda state, book: Tally(None, state, 9, book))
+        store.take_attempts(7, "b", lambda *_: Tally(None, None))
     assert path.with_name("cards.db-wal").read_bytes() == before
 
 
@@ -672,7 +671,7 @@ def write_until_killed(path: str, serial: str, said: int) -> None:
     for _ in range(1_000_000):
         version = store.transact(f"{BATCH}/{serial}", deposit) - 999
         os.write(said, f"version {serial} {version}\n".encode())
-        os.write(said, f"attempts {serial} {store.take_attempts(serial, count)}\n".encode())
+        os.write(said, f"attempts {serial} {store.take_attempts(7, serial, count)}\n".encode())
         job = f"{serial}-{version}"
         store.add_cards(job, [new_card(each, job) for each in (1, 2, 3)])
         os.write(said, f"job {job} 3\n".encode())
@@ -751,9 +750,10 @@ def check_what_was_said(path: Path, said: str) -> None:
                 assert store.count_cards(batch=name) == 3
             else:
                 assert name in plans
+        found = {row.subject: int(row.state) for row in store.attempts()}
+        assert found.pop("", 0) == sum(found.values())
         for subject, counted in attempts.items():
-            found = store.take_attempts(subject, lambda state: Tally(int(state or b"0"), state, 9))
-            assert found >= counted
+            assert found[subject] >= counted
 
 
 # -- fork ---------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cardbill.decks import Deck, DeckRow, Match
     from cardbill.denials import Denial
     from cardbill.dialing import NORTH_AMERICA, DialPlan
+    from cardbill.dialplans import dial_plan
     from cardbill.engine import Engine, Swept
     from cardbill.errors import CardbillError
     from cardbill.exchange import ExchangeRate, ExchangeRates
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from cardbill.keyring import Keyring
     from cardbill.ledger import Entry, EntryKind
     from cardbill.money import RoundingMode, format_money
+    from cardbill.numberplaces import NumberType, format_number, number_type, place_of
+    from cardbill.numberplans import NumberCheck
     from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
     from cardbill.packages import Given, Package, Unit
     from cardbill.plans import Plan, Rebind, Unauthorised, Unreported
@@ -69,6 +72,7 @@ _HOMES = {
     "decks": ("Deck", "DeckRow", "Match"),
     "denials": ("Denial",),
     "dialing": ("NORTH_AMERICA", "DialPlan"),
+    "dialplans": ("dial_plan",),
     "engine": ("Engine", "Swept"),
     "errors": ("CardbillError",),
     "flags": ("BatchFlags",),
@@ -82,6 +86,8 @@ _HOMES = {
     "jurisdictions": ("Exemption", "Jurisdiction", "Tax", "TaxLevel", "TaxOn"),
     "keyring": ("Keyring",),
     "money": ("RoundingMode", "format_money"),
+    "numberplaces": ("NumberType", "format_number", "number_type", "place_of"),
+    "numberplans": ("NumberCheck",),
     "opening": ("open", "open_storage"),
     "packages": ("Given", "Package", "Unit"),
     "plans": ("Plan", "Rebind", "Unauthorised", "Unreported"),
@@ -142,6 +148,8 @@ __all__ = [
     "LimitedBy",
     "Match",
     "NotRegistered",
+    "NumberCheck",
+    "NumberType",
     "Outcome",
     "Package",
     "Plan",
@@ -177,11 +185,15 @@ __all__ = [
     "Utilisation",
     "Validity",
     "__version__",
+    "dial_plan",
     "errors",
     "format_money",
+    "format_number",
     "max_duration",
+    "number_type",
     "open",
     "open_storage",
+    "place_of",
     "price",
     "rate",
     "read_deck",

@@ -14,6 +14,7 @@ from attrs import evolve
 
 from cardbill import authorization, settling
 from cardbill.answers import Caller, Credential, Denied, Grant
+from cardbill.attempts import Attempts
 from cardbill.authorization import CallRequest
 from cardbill.calls import CallRecord, check_call_id, parse_handle, report
 from cardbill.carriers import check_busy
@@ -71,7 +72,8 @@ class CallFlow:
         self._clock = clock
         self._dial_plan = dial_plan
         self._journal = Journal(storage, keyring.seals, self._now)
-        self._gate = Gate(storage, keyring, self._journal, throttle, dial_plan)
+        self._attempts = Attempts(storage, keyring.seals, self._journal)
+        self._gate = Gate(self._attempts, keyring, self._journal, throttle, dial_plan)
         self._shelf = Shelf(storage, self._journal)
         self._runner = Runner(storage, self._shelf, keyring.seals)
         self._mover = Mover(storage, self._runner, keyring, self._journal)
@@ -456,7 +458,7 @@ class CallFlow:
 
     def _dialled(self, to: str | None, access: AccessNumber | None) -> tuple[str | None, str]:
         try:
-            return self._plan(access).e164("" if to is None else to), ""
+            return self._plan(access).called("" if to is None else to), ""
         except InvalidNumber as error:
             return None, error.problem
 

@@ -53,9 +53,9 @@ BATCH, PLAN, DECK, CARRIER, ACCESS = "batch", "plan", "deck", "carrier", "access
 GROUP, JURISDICTION = "group", "jurisdiction"
 EXCHANGE, RATES = "exchange", "rates"
 """A kind of which there is one item, and its name."""
-FLAGS, NUMBERING, KEY = "flags", "numbering", "key"
+FLAGS, NUMBERING, KEY, ATTEMPTS = "flags", "numbering", "key", "attempts"
 """The kinds of items. ``flags`` are a batch's, ``numbering`` holds which card numbers are
-whose, ``key`` the check values of keyrings."""
+whose, ``key`` the check values of keyrings, ``attempts`` that attempts are counted."""
 
 Item = (
     Batch
@@ -412,7 +412,7 @@ def _access_fields(access: AccessNumber) -> dict[str, Any]:
         "number": access.number,
         "stage": access.stage.value,
         "language": access.language,
-        "dial_plan": access.dial_plan and asdict(access.dial_plan),
+        "dial_plan": access.dial_plan and _dial_plan_fields(access.dial_plan),
         "pin_length": access.pin_length,
         "kind": access.kind.value,
         "credential": access.credential.value,
@@ -423,8 +423,13 @@ def _access(content: bytes) -> AccessNumber:
     fields = _load(content)
     plan = fields["dial_plan"]
     if plan is not None:
-        plan = DialPlan(**{**plan, "national_lengths": tuple(plan["national_lengths"])})
+        lists = {name: tuple(value) for name, value in plan.items() if isinstance(value, list)}
+        plan = DialPlan(**{**plan, **lists})
     return AccessNumber(**{**fields, "dial_plan": plan})
+
+
+def _dial_plan_fields(plan: DialPlan) -> dict[str, Any]:
+    return {**asdict(plan), "check": plan.check.value}
 
 
 _DECODERS: Mapping[str, Callable[[bytes], Item]] = {

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import frozen
 
+from cardbill.attempts import MARK
 from cardbill.audit import AuditReport, audit
 from cardbill.callers import Callers
 from cardbill.callflow import CallFlow
 from cardbill.calls import CallRecord, Outcome
+from cardbill.catalogue import ATTEMPTS
 from cardbill.control import Control
 from cardbill.dialing import NORTH_AMERICA, DialPlan, caller_number
 from cardbill.errors import CardbillError, StorageClosed, StorageUnavailable
@@ -94,6 +96,8 @@ class Engine(CallFlow):
         super().__init__(storage, keyring, clock=clock, dial_plan=dial_plan, throttle=throttle)
         check_keys(storage, keyring, self._journal)
         self._shelf.refresh()
+        if not self._shelf.snapshot.version(ATTEMPTS, MARK):
+            self._attempts.open()
         self.decks = Decks(self._shelf)
         self.groups = Groups(self._shelf)
         self.jurisdictions = Jurisdictions(self._shelf)
@@ -162,8 +166,29 @@ class Engine(CallFlow):
         Raises:
             InvalidInput: It is none, or none that is ever locked.
             MissingFields: No actor or reason is given.
+            RowAltered: What is kept of it is not what cardbill wrote: see
+                :meth:`recount_attempts`.
         """
         return self._gate.unlock(caller_number(ani), actor, reason)
+
+    def recount_attempts(self, *, actor: str, reason: str) -> int:
+        """Accept the counts of wrong PINs as they are now, after somebody altered them.
+
+        Until then attempts by those whose counts were altered raise ``RowAltered``, and each
+        audit shows it. Counts that cardbill did not write are dropped, so whoever was locked
+        by them may guess again; all others stay. Who did it and why is in the operators' log.
+
+        Args:
+            actor: Who accepts them.
+            reason: Why.
+
+        Returns:
+            How many were dropped.
+
+        Raises:
+            MissingFields: No actor or reason is given.
+        """
+        return self._gate.recount(actor, reason)
 
     # -- looking --------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@
     │   ├── CallEnded                 the call was settled, cancelled or has expired
     │   ├── IdempotencyMismatch       same operation key, other request
     │   └── UnknownCall (LookupError) no such call; what was reported is in suspense
+    ├── ExtraMissing (ImportError)    an optional package that is not installed
     ├── KeyringError                  no usable key
     │   ├── KeyFileExposed            others may read the key file
     │   ├── KeyMissing                this keyring lacks the key the work needs
@@ -256,6 +257,18 @@ class UnknownCall(OperationError, LookupError):
         self.suspended = suspended
         parked = "; what was reported is parked in suspense" if suspended else ""
         super().__init__(f"call {call_id!r} belongs to no card here{parked}")
+
+
+class ExtraMissing(CardbillError, ImportError):
+    """An optional package is needed and not installed.
+
+    Attributes:
+        extra: The extra of cardbill that brings it.
+    """
+
+    def __init__(self, extra: str, package: str) -> None:
+        self.extra = extra
+        super().__init__(f"the package {package} is not installed: pip install 'cardbill[{extra}]'")
 
 
 class KeyringError(CardbillError):

@@ -1,8 +1,9 @@
 """What an audit with keys finds: rows that were altered, removed, added or put elsewhere.
 
-Cards, entries, records and catalogue items bear seals; what stands alone (jobs, events in
-suspense, published items, dropped copies) must agree with the operators' log, in which
-each row is sealed onto the one before. What a cut-off end of the log took with it shows
+Cards, entries, records and catalogue items bear seals, and so do the counts of wrong PINs
+with their books; what stands alone (jobs, events in suspense, published items, dropped
+copies, locks) must agree with the operators' log, in which each row is sealed onto the one
+before. What a cut-off end of the log took with it shows
 where a later fact has lost the row before it, or against a head kept elsewhere.
 """
 
@@ -16,13 +17,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import field, frozen
 
-from cardbill.catalogue import KEY, NUMBERING, decode
+from cardbill.attempts import MARK
+from cardbill.books import GROUPS, group_of, groups
+from cardbill.catalogue import ATTEMPTS, KEY, NUMBERING, decode
 from cardbill.errors import CardbillError, KeyringError, RowAltered
 from cardbill.journal import (
     BEGUN,
     DROP,
+    LOCK,
     MAKE,
     PUBLISH,
+    RECOUNT,
+    SET_BACK,
     SUSPEND,
     detail_of,
     follows,
@@ -69,16 +75,17 @@ class AuditHead:
         position: The newest position of the operators' log; 0: it was empty.
         seal: The seal of that row.
         cards: By id of each card that ever changed: its version and the end of its seal.
+        books: By group of attempts: the version of its book and the end of its seal.
     """
 
     position: int
     seal: bytes = field(repr=False)
     cards: Mapping[str, tuple[int, str]] = field(repr=False)
+    books: Mapping[int, tuple[int, str]] = field(repr=False)
 
     def dumps(self, keyring: Keyring) -> str:
         """Return the head as text, sealed."""
-        cards = {card: list(place) for card, place in self.cards.items()}
-        content = json.dumps([self.position, self.seal.hex(), cards])
+        content = json.dumps([self.position, self.seal.hex(), self.cards, self.books])
         return f"{keyring.seals.sign('head', content.encode()).hex()} {content}\n"
 
     @classmethod
@@ -91,9 +98,13 @@ class AuditHead:
         try:
             seal, _, content = text.strip().partition(" ")
             if keyring.seals.holds("head", content.encode(), bytes.fromhex(seal)):
-                position, newest, cards = json.loads(content)
-                places = {card: (version, end) for card, (version, end) in cards.items()}
-                return cls(position=position, seal=bytes.fromhex(newest), cards=places)
+                position, newest, cards, books = json.loads(content)
+                return cls(
+                    position=position,
+                    seal=bytes.fromhex(newest),
+                    cards={card: (version, end) for card, (version, end) in cards.items()},
+                    books={int(group): (version, end) for group, (version, end) in books.items()},
+                )
         except ValueError:
             pass
         raise RowAltered("the kept head is not what an audit with these keys wrote")
@@ -114,13 +125,23 @@ class _Log:
         self.made: dict[str, dict[str, set[_Made]]] = {"": {}, BEGUN: {}}
         self.suspended: dict[str, set[tuple[str, str]]] = {"": set(), BEGUN: set()}
         self.dropped: dict[str, set[str]] = {"": set(), BEGUN: set()}
+        self.locks: dict[int, set[int]] = {}
+        self.set_back: list[str] = []  # what it tells of attempts, and nobody has accepted yet
 
-    def take(self, row: AuditRow) -> None:
+    def take(self, row: AuditRow) -> Iterator[str]:
+        """Take up a row; yield what is wrong with it."""
         action = row.action.removesuffix(BEGUN)
         stage = row.action[len(action) :]
         detail = detail_of(row)
         if action == PUBLISH:
-            self.published[stage].add((detail["kind"], row.subject, detail["version"]))
+            kind, name, version = item = detail["kind"], row.subject, detail["version"]
+            if not stage and item in self.published[stage]:
+                problem = f"{kind} {name!r} version {version} was removed and published again"
+                if kind == ATTEMPTS:
+                    self.set_back.append(problem)
+                else:
+                    yield problem
+            self.published[stage].add(item)
         elif action == MAKE:
             made = self.made[stage].setdefault(detail["job"], set())
             made.add(_Made(row.subject, detail["count"]))
@@ -128,6 +149,17 @@ class _Log:
             self.suspended[stage].add((detail["key"], detail["sha256"]))
         elif action == DROP:
             self.dropped[stage].add(row.subject)
+        elif action == LOCK:
+            group, number = group_of(row.subject), detail["number"]
+            locks = self.locks.setdefault(group, set())
+            if number in locks:
+                self.set_back.append(_set_back(group, f"to before their lock {number}"))
+            locks.add(number)
+        elif action == SET_BACK:
+            group, told = detail["group"], f"from version {detail['reached']} while calls ran"
+            self.set_back.append(_set_back(group, told))
+        elif action == RECOUNT:
+            self.set_back.clear()
 
 
 class Evidence:
@@ -167,6 +199,7 @@ class Evidence:
         self._keep = keep
         self._opens = sealed_copies and bool(keyring.sealing)
         self._cards: dict[str, tuple[int, str]] = {}
+        self._books: dict[int, tuple[int, str]] = {}
         self._unsealed: dict[str, str] = {}  # by batch: a card without a sealed copy
         self._log = _Log()
         self._check_keys()
@@ -176,6 +209,7 @@ class Evidence:
         self._made = dict(log.made[""])
         self._suspended = set(log.suspended[""])
         self._dropped = set(log.dropped[""])
+        self._locks = {group: max(numbers) for group, numbers in log.locks.items()}
         self._jobs = self._all_jobs()
         if head is not None and head.position > log.position:
             self._problem(f"log: rows {log.position + 1} to {head.position} were removed")
@@ -251,8 +285,10 @@ class Evidence:
         present = self._check_catalogue()
         events = list(self._check_suspense())
         jobs = self._all_jobs()
+        self._check_attempts(opened=(ATTEMPTS, MARK, 1) in present)
         self._read_log()
         log = self._log
+        self._problems.extend(log.set_back)
         for kind, name, version in sorted(present - log.published[BEGUN], key=str):
             self._problem(f"log: nothing of the publishing of {kind} {name!r} version {version}")
         for job in jobs:
@@ -270,7 +306,7 @@ class Evidence:
                 self._problem(f"card {card}: the sealed copy of its PIN was removed")
         if not self._keep:
             return None
-        return AuditHead(position=log.position, seal=log.seal, cards=self._cards)
+        return AuditHead(position=log.position, seal=log.seal, cards=self._cards, books=self._books)
 
     def _check_made(self, found: Mapping[str, int]) -> None:
         for job in sorted(self._made.keys() - self._jobs.keys()):
@@ -288,7 +324,7 @@ class Evidence:
                 with _told(self._problem):
                     stored = self._storage.content(head.kind, head.name, version)
                     content = open_item(head.kind, head.name, version, stored, self._seals)
-                    if head.kind not in (KEY, NUMBERING):
+                    if head.kind not in (KEY, NUMBERING, ATTEMPTS):
                         decode(head.kind, content)
                 present.add((head.kind, head.name, version))
         for kind, name, version in sorted(self._published - present):
@@ -304,6 +340,27 @@ class Evidence:
         for key, _ in sorted(self._suspended - kept):
             self._problem(f"suspense {key!r}: removed or altered")
         yield from kept
+
+    def _check_attempts(self, *, opened: bool) -> None:
+        """Check the counts of wrong PINs; where they were opened, each group has its book."""
+        kept = self._kept.books if self._kept else {}
+        missing = {*(range(GROUPS) if opened else ()), *kept}
+        for group in groups(self._storage):
+            missing.discard(group.number)
+            self._problems.extend(group.problems(self._seals))
+            try:
+                book = group.book(self._seals)
+            except RowAltered:
+                continue
+            place = self._books[group.number] = book.version, group.ending
+            told, locks = kept.get(group.number), self._locks.get(group.number, 0)
+            if told and (place[0] < told[0] or (place[0] == told[0] and place != told)):
+                since = f"from version {told[0]} since the head was kept"
+                self._problem(_set_back(group.number, since))
+            if book.locks < locks:
+                self._problem(_set_back(group.number, f"to before their lock {locks}"))
+        for number in sorted(missing):
+            self._problem(f"attempts of group {number}: all were removed")
 
     def _all_jobs(self) -> dict[str, int]:
         jobs: dict[str, int] = {}
@@ -322,7 +379,7 @@ class Evidence:
             if self._kept and position == self._kept.position and log.seal != self._kept.seal:
                 self._problem(f"log: row {position} is not the one of the kept head")
             with _told(self._problem, f"log: row {position} cannot be read"):
-                log.take(row)
+                self._problems.extend(log.take(row))
 
     def _check_keys(self) -> None:
         try:
@@ -350,6 +407,10 @@ def _pages(storage: Storage, after: int) -> Iterator[tuple[int, AuditRow]]:
             yield page
 
     return chain.from_iterable(pages())
+
+
+def _set_back(group: int, how: str) -> str:
+    return f"attempts of group {group}: were set back {how}"
 
 
 @contextmanager

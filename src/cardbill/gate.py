@@ -20,23 +20,28 @@ from cardbill.calls import check_call_id
 from cardbill.denials import Denial
 from cardbill.errors import (
     CallEnded,
+    CardbillError,
     IdempotencyMismatch,
     InvalidInput,
     InvalidNumber,
+    RowAltered,
     StorageUnavailable,
 )
 from cardbill.instants import to_micros
+from cardbill.journal import LOCK, RECOUNT, UNLOCK
 from cardbill.names import check_kind, check_reason
 from cardbill.storage.contract import Tally
 from cardbill.throttling import GuessPool, Throttle, Tries, delay, empty_at, fill
 
 if TYPE_CHECKING:
+    from cardbill.attempts import Attempts
     from cardbill.dialing import DialPlan
     from cardbill.journal import Journal
     from cardbill.keyring import Keyring
-    from cardbill.storage.contract import Storage
 
 T = TypeVar("T")
+Locks = tuple[tuple[int, int], ...]
+"""Locks as :class:`Tries` has them."""
 
 WRONG = {Denial.UNKNOWN_CREDENTIAL, Denial.BLOCKED}
 """What counts as a wrong PIN: what sounds like one. Other denials tell the caller anyway that
@@ -81,7 +86,7 @@ class Gate:
     """Lets attempts at PINs through, or not.
 
     Args:
-        storage: Where attempts are counted.
+        attempts: Where they are counted.
         keyring: Makes tokens of callers' numbers.
         journal: Where unlocking is written down.
         throttle: The limits; ``None``: there are none, and nothing is counted.
@@ -90,7 +95,7 @@ class Gate:
 
     def __init__(
         self,
-        storage: Storage,
+        attempts: Attempts,
         keyring: Keyring,
         journal: Journal,
         throttle: Throttle | None,
@@ -98,7 +103,7 @@ class Gate:
     ) -> None:
         if throttle is not None:
             check_kind("throttle", throttle, Throttle)
-        self._storage = storage
+        self._attempts = attempts
         self._keyring = keyring
         self._journal = journal
         self._throttle = throttle
@@ -118,7 +123,8 @@ class Gate:
             return look_up()
         now, number = to_micros(at), self._number(source.ani)
         attempt = self._attempt(source, number, now)
-        if attempt is not None and not attempt.take():
+        begun = () if attempt is None else attempt.take()
+        if begun is None:
             # Not counted, but told to wait like any wrong one.
             denied = Denied(reason=Denial.LOCKED_OUT)
             return self._slowed(denied, _pools(source, number), now, count=False)
@@ -128,7 +134,12 @@ class Gate:
             if attempt is not None:
                 attempt.give_back()
             raise
+        except CardbillError:  # it stays counted
+            with suppress(StorageUnavailable):
+                self._note(attempt, begun)
+            raise
         if isinstance(answer, Denied) and answer.reason in WRONG:
+            self._note(attempt, begun)
             return self._slowed(answer, _pools(source, number), now, count=True)
         if attempt is not None:
             attempt.give_back()
@@ -136,10 +147,7 @@ class Gate:
 
     def forget(self, at: datetime) -> int:
         """Drop what means nothing any more; return how many rows."""
-        forgotten, now = 0, to_micros(at)
-        while dropped := self._storage.forget_attempts(now):
-            forgotten += dropped
-        return forgotten
+        return self._attempts.forget(to_micros(at))
 
     def unlock(self, ani: str | None, actor: str, reason: str) -> bool:
         """Forget a number's attempts and locks; False: nothing was known of it."""
@@ -147,8 +155,14 @@ class Gate:
         if (number := self._number(ani)) is None:
             raise InvalidInput("ani", None, "must be a number that can be locked")
         subject = self._keyring.subject(f"caller|{number}")
-        self._journal.append("unlock-number", subject, actor, reason=reason)
-        return self._storage.take_attempts(subject, lambda state: Tally(state is not None, None))
+        self._journal.append(UNLOCK, subject, actor, reason=reason)
+        return self._attempts.take(subject, lambda state: Tally(state is not None, None))
+
+    def recount(self, actor: str, reason: str) -> int:
+        """Accept the counts as they are; return how many were altered, and dropped."""
+        check_reason("recounting attempts", actor, reason)
+        position = self._journal.append(RECOUNT, "", actor, reason=reason)
+        return self._attempts.recount(position)
 
     def _number(self, ani: str | None) -> str | None:
         """Return a number that stands for one caller, written in one way."""
@@ -174,7 +188,14 @@ class Gate:
         else:
             return None
         tags = (0, 0) if call is None else (_tag(call.encode()), _tag(call.encode(), source.pin))
-        return _Attempt(self._storage, self._keyring.subject(subject), throttle, at, *tags)
+        token = self._keyring.subject(subject)
+        return _Attempt(self._attempts, token, number is not None, throttle, at, *tags)
+
+    def _note(self, attempt: _Attempt | None, begun: Locks) -> None:
+        """Write the lock of a number that an attempt began to the operators' log."""
+        for lock in begun:  # one at most
+            if attempt and attempt.lasts and (number := attempt.count_lock(lock)) is not None:
+                self._journal.append(LOCK, attempt.subject, until=lock[1], number=number)
 
     def _slowed(self, denied: Denied, pools: dict[str, str], at: int, *, count: bool) -> Denied:
         """Return the denial with what these pools ask for: a delay, alarms."""
@@ -184,7 +205,7 @@ class Gate:
             if (pool := self._throttle.pools.get(name)) is None:
                 continue
             decide = partial(_fill if count else _look, pool, at)
-            seconds = self._storage.take_attempts(self._keyring.subject(member), decide)
+            seconds = self._attempts.take(self._keyring.subject(member), decide)
             if seconds is not None:
                 delays[name] = seconds
         if not delays:
@@ -194,40 +215,51 @@ class Gate:
 
 @frozen
 class _Attempt:
-    """One attempt of one caller's number, or of one call."""
+    """One attempt of one caller's number, or of one call, whose lock does not last."""
 
-    storage: Storage
+    attempts: Attempts
     subject: str
+    lasts: bool
     throttle: Throttle
     at: int
     call: int
     attempt: int
 
-    def take(self) -> bool:
-        """Count it; False: it may not be made."""
+    def take(self) -> Locks | None:
+        """Count it; return the lock that it began, if any; ``None``: it may not be made."""
 
-        def decide(state: bytes | None) -> Tally[bool]:
-            tries = Tries.load(state).take(self.throttle, self.at, self.call, self.attempt)
+        def decide(state: bytes | None) -> Tally[Locks | None]:
+            before = Tries.load(state)
+            tries = before.take(self.throttle, self.at, self.call, self.attempt)
             if tries is None:
-                return self._tally(outcome=False, tries=Tries.load(state))
-            return self._tally(outcome=True, tries=tries)
+                return self._tally(None, before)
+            return self._tally(tries.locks[-1:] if tries.locks != before.locks else (), tries)
 
-        return self.storage.take_attempts(self.subject, decide)
+        return self.attempts.take(self.subject, decide)
+
+    def count_lock(self, lock: tuple[int, int]) -> int | None:
+        """Count a lock that it began; ``None``: that was lifted meanwhile."""
+        stands = partial(_locked, lock)
+        return self.attempts.count_lock(self.subject, stands)
 
     def give_back(self) -> None:
         """Take it off the count again."""
 
-        def decide(state: bytes | None) -> Tally[bool]:
+        def decide(state: bytes | None) -> Tally[None]:
             left = Tries.load(state).give_back(self.throttle, self.at, self.attempt)
-            return self._tally(outcome=True, tries=left)
+            return self._tally(None, left)
 
         # What was asked for is done: it must not be lost because of this. It stays counted.
-        with suppress(StorageUnavailable):
-            self.storage.take_attempts(self.subject, decide)
+        with suppress(StorageUnavailable, RowAltered):
+            self.attempts.take(self.subject, decide)
 
-    def _tally(self, *, outcome: bool, tries: Tries) -> Tally[bool]:
+    def _tally(self, outcome: T, tries: Tries) -> Tally[T]:
         keep_until = tries.keep_until(self.throttle)
         return Tally(outcome, tries.dump() if keep_until else None, keep_until)
+
+
+def _locked(lock: tuple[int, int], state: bytes) -> bool:
+    return lock in Tries.load(state).locks
 
 
 def _fill(pool: GuessPool, at: int, state: bytes | None) -> Tally[int | None]:

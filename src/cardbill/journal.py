@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 PUBLISH, MAKE, SUSPEND, REKEY, DROP = "publish", "make-pins", "suspend", "rekey", "drop-sealed"
 """Actions that are noted before and after."""
 
+LOCK, UNLOCK = "lock-number", "unlock-number"
+SET_BACK, RECOUNT = "attempts-set-back", "recount-attempts"
+"""What is noted once of the counts of wrong PINs: locks and what was set back when it is seen,
+what operators do before it is done."""
+
 BEGUN = "-begun"
 """Ends the name of an action in the row before it."""
 
@@ -45,8 +50,8 @@ class Journal:
         self._seals = seals
         self._now = now
 
-    def append(self, action: str, subject: str, actor: str = "", **detail: object) -> None:
-        """Add a row: who did what to which subject, and more."""
+    def append(self, action: str, subject: str, actor: str = "", **detail: object) -> int:
+        """Add a row: who did what to which subject, and more; return its position."""
         content = json.dumps(detail).encode()
         while True:
             last = self._storage.last_audit()
@@ -54,7 +59,7 @@ class Journal:
             row = AuditRow(to_micros(self._now()), actor, action, subject, content)
             seal = self._seals.sign("log", _message(position + 1, row, previous))
             if self._storage.append_audit(row._replace(detail=content + seal), after=position):
-                return
+                return position + 1
 
     @contextmanager
     def noted(

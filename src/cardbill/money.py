@@ -2,7 +2,7 @@
 
 A ledger unit is 10^-6 of the currency's major unit, whatever its exponent: 1 USD, 1 JPY
 and 1 KWD are each 1,000,000 units. No float is accepted and none is ever computed. This
-is the only module that imports moneyed or babel, and it does so when first needed.
+is the only module that imports moneyed, and it does so when first needed.
 """
 
 from __future__ import annotations

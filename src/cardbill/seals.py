@@ -61,9 +61,14 @@ class Seals:
 
     def holds(self, context: str, message: bytes, seal: bytes) -> bool:
         """Say whether a seal is that of the message, under the key it names."""
+        return self.check(context, message, seal) is not None
+
+    def check(self, context: str, message: bytes, seal: bytes) -> bytes | None:
+        """Return the whole 32 bytes if a seal is that of the message; ``None``: it is not."""
         if len(seal) != SEAL_BYTES or seal[0] not in self._keys:
-            return False
-        return hmac.compare_digest(self.digest(context, message, seal[0])[:16], seal[1:])
+            return None
+        digest = self.digest(context, message, seal[0])
+        return digest if hmac.compare_digest(digest[:16], seal[1:]) else None
 
     def _start(self, version: int, context: str) -> tuple[Any, Any]:
         key = self._keys[version].ljust(_BLOCK, b"\0")

@@ -6,7 +6,14 @@ from itertools import pairwise
 from typing import Any
 
 from cardbill.errors import CardTooLarge, ConstraintViolated
-from cardbill.storage.contract import LARGEST_STATE, LARGEST_TALLY, CardRow, Step
+from cardbill.storage.contract import (
+    LARGEST_STATE,
+    LARGEST_TALLY,
+    LAST_GROUP,
+    CardRow,
+    Step,
+    Tally,
+)
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -55,14 +62,25 @@ def check_card(card: CardRow) -> None:
     _check_integers(card.id, card)
 
 
-def check_tally(state: bytes) -> None:
-    """Check the state of a subject's attempts.
+def check_subject(group: int, subject: str) -> None:
+    """Check whose attempts a step is about.
 
     Raises:
-        ConstraintViolated: It is above 4 KiB.
+        ConstraintViolated: There is no such group, or the subject is a group's book.
     """
-    if len(state) > LARGEST_TALLY:
-        raise ConstraintViolated(f"attempts: their state would have {len(state):,} bytes")
+    if not 0 <= group <= LAST_GROUP or not subject:
+        raise ConstraintViolated(f"attempts: no subject {subject!r} in group {group}")
+
+
+def check_tally(tally: Tally[Any]) -> None:
+    """Check what a step on attempts decided.
+
+    Raises:
+        ConstraintViolated: The state or the book is above 4 KiB.
+    """
+    for what in (tally.state, tally.book):
+        if what is not None and len(what) > LARGEST_TALLY:
+            raise ConstraintViolated(f"attempts: {len(what):,} bytes are too many")
 
 
 def _check_integers(card: str, row: tuple[object, ...]) -> None:

@@ -21,7 +21,13 @@ LARGEST_STATE = 64 * 1024
 """Bytes of a card's state that a store must accept; more is refused by ``CardTooLarge``."""
 
 LARGEST_TALLY = 4 * 1024
-"""Bytes of a tally's state that a store must accept; more is refused."""
+"""Bytes of a tally's state, and of a book, that a store must accept; more is refused."""
+
+LAST_GROUP = 255
+"""Attempts are kept in groups from 0 to this."""
+
+NEVER = 2**63 - 1
+"""The deadline of a group's book."""
 
 T = TypeVar("T")
 
@@ -206,18 +212,38 @@ class Counts(NamedTuple):
     records: int
 
 
+class AttemptRow(NamedTuple):
+    """What is kept of a subject's attempts, or of a group of subjects: unique by (group, subject).
+
+    Attributes:
+        group: 0 to 255.
+        subject: Whose attempts; empty: this is the group's book.
+        state: Opaque, at most 4 KiB.
+        keep_until: The instant from which on the state means nothing and may be forgotten; of
+            a book the largest that 64 bits hold.
+    """
+
+    group: int
+    subject: str
+    state: bytes
+    keep_until: int
+
+
 class Tally(NamedTuple, Generic[T]):
     """What was decided about a subject's attempts.
 
     Attributes:
         outcome: Handed back to the caller of ``take_attempts``.
         state: Opaque, at most 4 KiB; ``None``: forget the subject.
-        keep_until: The instant from which on the state means nothing and may be dropped.
+        keep_until: The instant from which on the state means nothing and may be forgotten.
+        book: The new book of the subject's group, opaque, at most 4 KiB; ``None``: it stays
+            as it is.
     """
 
     outcome: T
     state: bytes | None
     keep_until: int = 0
+    book: bytes | None = None
 
 
 class Storage(Protocol):
@@ -420,34 +446,57 @@ class Storage(Protocol):
     def audit_log(self, *, after: int = 0, limit: int = 500) -> list[tuple[int, AuditRow]]:
         """Return (position, row) of the audit log, beginning above position `after`."""
 
-    def take_attempts(self, subject: str, decide: Callable[[bytes | None], Tally[T]]) -> T:
-        """Change what is kept of a subject's attempts, by one atomic step.
+    def take_attempts(
+        self,
+        group: int,
+        subject: str,
+        decide: Callable[[bytes | None, bytes | None], Tally[T]],
+    ) -> T:
+        """Change what is kept of a subject's attempts and its group's book, by one atomic step.
 
-        Steps on a subject are linearizable, over all processes, and are kept when the
-        process dies. Alone of all methods this one need not be durable: a loss of power
-        may undo the last of them, so that it may cost no wait for the disk. `decide` has
-        no effects and may run several times; when it raises, nothing is changed and the
-        error goes to the caller. Where state and deadline are as they were, a store may
-        write nothing.
+        Steps in a group are linearizable, over all processes: each sees the state and the
+        book that the step before it left, whoever its subject was. Both change together or
+        not at all, and are kept when the process dies. Alone of all methods this one need
+        not be durable: a loss of power may undo the last of them, so that it may cost no
+        wait for the disk; but none that had returned before another method began whose
+        change is kept. `decide` has no effects and may run several times; when it raises,
+        nothing is changed and the error goes to the caller. What is as it was (state and
+        deadline, the book), a store need not write.
 
         Args:
-            subject: Whose attempts: opaque text. Callers' numbers come as keyed tokens,
-                never as they are.
-            decide: Given the state, ``None`` if none is kept, returns the tally. It must
-                not matter to it whether a state past its deadline is still there.
+            group: 0 to 255.
+            subject: Whose attempts: opaque text, not empty. Callers' numbers come as keyed
+                tokens, never as they are.
+            decide: Given the subject's state and the group's book, each ``None`` if there is
+                none, returns the tally. It must not matter to it whether a state past its
+                deadline is still there.
 
         Raises:
-            ConstraintViolated: The new state is above 4 KiB; nothing is changed.
+            ConstraintViolated: The new state or book is above 4 KiB, the group is none of
+                these, the subject is empty; nothing is changed.
             StorageUnavailable: With ``outcome_unknown=True`` the step may have been done;
                 running it again would count the attempt twice.
         """
 
-    def forget_attempts(self, at: int, *, limit: int = 500) -> int:
-        """Drop states whose ``keep_until`` is at or before `at`; return how many.
+    def attempts(
+        self, *, after: tuple[int, str] | None = None, limit: int = 500
+    ) -> list[AttemptRow]:
+        """Return what is kept of attempts by (group, subject), books included.
+
+        Each call sees one moment: of a step that it sees, it sees state and book. A book
+        comes before the subjects of its group, which come by rising code points.
 
         Args:
-            at: The instant.
-            limit: The most to drop.
+            after: (group, subject) that the rows lie above; need not be there.
+            limit: The most to return.
+        """
+
+    def attempts_over(self, at: int, *, limit: int = 500) -> list[tuple[int, str]]:
+        """Return (group, subject) of states past their deadline, in any order; no book.
+
+        Args:
+            at: The instant; a deadline at or before it is past.
+            limit: The most to return.
         """
 
     def close(self) -> None:

@@ -20,8 +20,10 @@ from cardbill.errors import (
     UnknownName,
     VersionConflict,
 )
-from cardbill.storage.checks import check_card, check_step, check_tally
+from cardbill.storage.checks import check_card, check_step, check_subject, check_tally
 from cardbill.storage.contract import (
+    NEVER,
+    AttemptRow,
     AuditRow,
     CardRow,
     Counts,
@@ -55,7 +57,7 @@ class MemoryStorage:
         self._contents: dict[tuple[str, str], list[bytes]] = {}
         self._suspense: dict[str, SuspenseRow] = {}
         self._audit: list[AuditRow] = []
-        self._attempts: dict[str, tuple[bytes, int]] = {}
+        self._attempts: dict[tuple[int, str], AttemptRow] = {}
         self._revision = 0
 
     def transact(
@@ -274,24 +276,38 @@ class MemoryStorage:
         with self._open():
             return list(enumerate(self._audit[after : after + limit], start=after + 1))
 
-    def take_attempts(self, subject: str, decide: Callable[[bytes | None], Tally[T]]) -> T:
+    def take_attempts(
+        self,
+        group: int,
+        subject: str,
+        decide: Callable[[bytes | None, bytes | None], Tally[T]],
+    ) -> T:
+        check_subject(group, subject)
         with self._open():
-            kept = self._attempts.get(subject)
-            tally = decide(None if kept is None else kept[0])
+            kept, book = self._attempts.get((group, subject)), self._attempts.get((group, ""))
+            tally = decide(kept and kept.state, book and book.state)
+            check_tally(tally)
             if tally.state is None:
-                self._attempts.pop(subject, None)
+                self._attempts.pop((group, subject), None)
             else:
-                check_tally(tally.state)
-                self._attempts[subject] = tally.state, tally.keep_until
+                row = AttemptRow(group, subject, tally.state, tally.keep_until)
+                self._attempts[group, subject] = row
+            if tally.book is not None:
+                self._attempts[group, ""] = AttemptRow(group, "", tally.book, NEVER)
             return tally.outcome
 
-    def forget_attempts(self, at: int, *, limit: int = 500) -> int:
+    def attempts(
+        self, *, after: tuple[int, str] | None = None, limit: int = 500
+    ) -> list[AttemptRow]:
         with self._open():
-            over = (subject for subject, kept in self._attempts.items() if kept[1] <= at)
-            subjects = list(islice(over, limit))
-            for subject in subjects:
-                del self._attempts[subject]
-            return len(subjects)
+            places = sorted(p for p in self._attempts if after is None or p > after)
+            return [self._attempts[place] for place in places[:limit]]
+
+    def attempts_over(self, at: int, *, limit: int = 500) -> list[tuple[int, str]]:
+        with self._open():
+            rows = self._attempts.items()
+            over = (place for place, row in rows if place[1] and row.keep_until <= at)
+            return list(islice(over, limit))
 
     def close(self) -> None:
         with self._lock:

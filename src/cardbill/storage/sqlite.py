@@ -25,8 +25,10 @@ from cardbill.errors import (
     UnknownName,
     VersionConflict,
 )
-from cardbill.storage.checks import check_step, check_tally
+from cardbill.storage.checks import check_step, check_subject, check_tally
 from cardbill.storage.contract import (
+    NEVER,
+    AttemptRow,
     AuditRow,
     CardRow,
     Counts,
@@ -73,8 +75,12 @@ _SWAP = (
 _ADD_ENTRY = f"INSERT INTO entry ({_columns(EntryRow)}) VALUES ({_marks(EntryRow)})"  # noqa: S608
 _PUT_RECORD = f"INSERT OR REPLACE INTO record ({_columns(RecordRow)}) VALUES ({_marks(RecordRow)})"  # noqa: S608
 _REBIND = "UPDATE credential SET card = ?, sealed = ? WHERE kind = ? AND token = ? AND card = ?"
-_ATTEMPTS = "SELECT state, keep_until FROM attempt WHERE subject = ?"
-_PUT_ATTEMPTS = "INSERT OR REPLACE INTO attempt (subject, state, keep_until) VALUES (?, ?, ?)"
+_ATTEMPTS = "SELECT subject, state, keep_until FROM attempt WHERE grp = ? AND subject IN ('', ?)"
+_DROP_ATTEMPTS = "DELETE FROM attempt WHERE grp = ? AND subject = ?"
+_PUT_ATTEMPTS = (
+    "INSERT OR REPLACE INTO attempt (grp, subject, state, keep_until) VALUES (?, ?, ?, ?)"
+)
+_NOTHING = (None, None)
 _ADD_CREDENTIAL = "INSERT INTO credential (kind, token, card, sealed) VALUES (?, ?, ?, ?)"
 
 
@@ -351,25 +357,41 @@ class SQLiteStorage:
 
     # -- attempts -------------------------------------------------------------------------
 
-    def take_attempts(self, subject: str, decide: Callable[[bytes | None], Tally[T]]) -> T:
+    def take_attempts(
+        self,
+        group: int,
+        subject: str,
+        decide: Callable[[bytes | None, bytes | None], Tally[T]],
+    ) -> T:
+        check_subject(group, subject)
         with self._connections.write(wait_for_disk=False) as connection:
-            kept = connection.execute(_ATTEMPTS, (subject,)).fetchone()
-            tally = call(decide, None if kept is None else kept[0])
+            found = connection.execute(_ATTEMPTS, (group, subject)).fetchall()
+            kept = {each: (state, keep_until) for each, state, keep_until in found}
+            (state, keep_until), (book, _) = kept.get(subject, _NOTHING), kept.get("", _NOTHING)
+            tally = call(decide, state, book)
+            check_tally(tally)
             if tally.state is None:
-                if kept is not None:
-                    connection.execute("DELETE FROM attempt WHERE subject = ?", (subject,))
-            elif (tally.state, tally.keep_until) != kept:
-                check_tally(tally.state)
-                connection.execute(_PUT_ATTEMPTS, (subject, tally.state, tally.keep_until))
+                if state is not None:
+                    connection.execute(_DROP_ATTEMPTS, (group, subject))
+            elif (tally.state, tally.keep_until) != (state, keep_until):
+                row = (group, subject, tally.state, tally.keep_until)
+                connection.execute(_PUT_ATTEMPTS, row)
+            if tally.book is not None and tally.book != book:
+                connection.execute(_PUT_ATTEMPTS, (group, "", tally.book, NEVER))
             return tally.outcome
 
-    def forget_attempts(self, at: int, *, limit: int = 500) -> int:
+    def attempts(
+        self, *, after: tuple[int, str] | None = None, limit: int = 500
+    ) -> list[AttemptRow]:
         query = (
-            "DELETE FROM attempt WHERE subject IN "
-            "(SELECT subject FROM attempt WHERE keep_until <= ? LIMIT ?)"
+            "SELECT grp, subject, state, keep_until FROM attempt "
+            "WHERE (grp, subject) > (?, ?) ORDER BY grp, subject LIMIT ?"
         )
-        with self._connections.write(wait_for_disk=False) as connection:
-            return connection.execute(query, (at, limit)).rowcount
+        return self._all(AttemptRow, query, (*(after or (-1, "")), limit))
+
+    def attempts_over(self, at: int, *, limit: int = 500) -> list[tuple[int, str]]:
+        query = "SELECT grp, subject FROM attempt WHERE subject <> '' AND keep_until <= ? LIMIT ?"
+        return self._all(lambda *row: row, query, (at, limit))
 
     def close(self) -> None:
         self._connections.close()

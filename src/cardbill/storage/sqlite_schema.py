@@ -92,11 +92,13 @@ CREATE TABLE suspense (
 );
 
 CREATE TABLE attempt (
-    subject TEXT NOT NULL PRIMARY KEY,
-    state BLOB NOT NULL CHECK (length(state) <= 4096),
-    keep_until INTEGER NOT NULL CHECK (typeof(keep_until) = 'integer')
+    grp INTEGER NOT NULL CHECK (typeof(grp) = 'integer' AND grp BETWEEN 0 AND 255),
+    subject TEXT NOT NULL CHECK (typeof(subject) = 'text'),
+    state BLOB NOT NULL CHECK (typeof(state) = 'blob' AND length(state) <= 4096),
+    keep_until INTEGER NOT NULL CHECK (typeof(keep_until) = 'integer'),
+    PRIMARY KEY (grp, subject)
 ) WITHOUT ROWID;
-CREATE INDEX attempt_over ON attempt (keep_until);
+CREATE INDEX attempt_over ON attempt (keep_until) WHERE subject <> '';
 
 CREATE TABLE audit (
     position INTEGER PRIMARY KEY CHECK (position > 0),

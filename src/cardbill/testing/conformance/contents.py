@@ -142,7 +142,7 @@ class Contents:
                 store.audit_log(),
                 store.jobs(),
                 store.add_cards("job", []),
-                store.take_attempts("subject", lambda state: Tally(state, state, 5)),
+                store.attempts(),
             ]
 
         store = open_store()
@@ -151,7 +151,7 @@ class Contents:
         store.publish("plan", "basic", b"content", expected=0)
         store.append_audit(AuditRow(1, "actor", "action", "subject", b"detail"), after=0)
         store.suspend(SuspenseRow("key", 1, "card", "call", b"detail"))
-        store.take_attempts("subject", lambda _: Tally(None, b"state", 5))
+        store.take_attempts(3, "subject", lambda *_: Tally(None, b"state", 5, b"book"))
         before = everything(store)
         assert before[0] == card_row(version=2, balance=1_001, due_at=5)
         store.close()
@@ -188,8 +188,9 @@ class Contents:
             lambda: store.bind(new_card().credential, expected=CARD),
             lambda: store.unbind("pin", b"SUMMER/1", expected=CARD),
             store.audit_log,
-            lambda: store.take_attempts("subject", lambda _: Tally(None, None)),
-            lambda: store.forget_attempts(1),
+            lambda: store.take_attempts(3, "subject", lambda *_: Tally(None, None)),
+            store.attempts,
+            lambda: store.attempts_over(1),
         )
         for call in calls:
             with pytest.raises(StorageClosed):

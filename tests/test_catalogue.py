@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -19,9 +20,13 @@ from cardbill import (
     DeckRow,
     DestinationGroup,
     DialPlan,
+    ExchangeRate,
+    ExchangeRates,
     FirstUse,
     Plan,
     Rebind,
+    RouteOrder,
+    Routing,
     Unauthorised,
     Unreported,
     Validity,
@@ -32,6 +37,7 @@ from cardbill.catalogue import (
     BATCH,
     CARRIER,
     DECK,
+    EXCHANGE,
     PLAN,
     NotLoaded,
     Snapshot,
@@ -78,6 +84,22 @@ def batches(draw: st.DrawFn) -> Batch:
     )
 
 
+percentages = st.none() | st.integers(0, 1_000_000).map(lambda ppm: Decimal(f"{ppm}E-4"))
+
+
+@st.composite
+def policies(draw: st.DrawFn, currency: str) -> Routing:
+    minimum = draw(st.none() | st.integers(0, MAX_UNITS))
+    return Routing(
+        order=draw(st.sampled_from(RouteOrder)),
+        most_routes=draw(st.integers(1, 10)),
+        cost_weight=draw(st.integers(1, 1_000)),
+        quality_weight=draw(st.integers(0, 1_000)),
+        minimum_margin=None if minimum is None else money(minimum, currency),
+        minimum_margin_percent=draw(percentages),
+    )
+
+
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
     currency = draw(currencies)
@@ -101,10 +123,39 @@ def plans(draw: st.DrawFn) -> Plan:
         ani_limit=draw(st.integers(0, 50)),
         ani_confirm=draw(st.booleans()),
         ani_rebind=draw(st.sampled_from(Rebind)),
+        routing=draw(policies(currency)),
     )
 
 
-carriers = st.builds(Carrier, name=names, deck=names)
+prefixes = st.text("0123456789", min_size=1, max_size=15)
+sent = st.text("0123456789*#+", max_size=20)
+carriers = st.builds(
+    Carrier,
+    name=names,
+    deck=names,
+    rewrites=st.dictionaries(prefixes, sent, max_size=3),
+    tech_prefix=sent,
+    capacity=st.none() | st.integers(0, 1_000_000),
+    priority=st.integers(0, 1_000),
+    weight=st.integers(0, 1_000),
+    asr_percent=percentages,
+    acd_seconds=st.none() | st.integers(1, 86_400),
+    blocked_prefixes=st.lists(prefixes, max_size=3),
+)
+exchanges = st.builds(
+    ExchangeRates,
+    base=st.just("USD"),
+    rates=st.lists(
+        st.builds(
+            ExchangeRate,
+            st.sampled_from(["EUR", "JPY", "KWD"]),
+            st.integers(1, MAX_UNITS).map(lambda parts: Decimal(f"{parts}E-9")),
+            effective_from=st.none() | st.datetimes(timezones=st.just(UTC)),
+        ),
+        max_size=5,
+        unique_by=lambda one: (one.currency, one.effective_from),
+    ),
+)
 
 
 groups = st.builds(
@@ -127,6 +178,14 @@ def test_what_is_written_reads_back_as_it_was(item: Batch | Plan | Carrier | Des
     assert name == item.name
     assert type(item).__name__.lower().endswith(kind)
     assert encode(back) == (kind, name, content)  # equal items are equal bytes
+
+
+@given(exchanges)
+def test_exchange_rates_read_back_as_they_were(exchange: ExchangeRates):
+    kind, name, content = encode(exchange)
+    assert (kind, name) == (EXCHANGE, "rates")
+    assert decode(kind, content) == exchange
+    assert encode(exchange) == encode(ExchangeRates(base="USD", rates=exchange.rates[::-1]))
 
 
 @given(st.lists(st.text("0123", min_size=1, max_size=15), min_size=1, max_size=8, unique=True))
@@ -156,6 +215,8 @@ STORED = {
     b'{"country_code":"44","international_prefix":"00","national_prefix":"0",'
     b'"national_lengths":[9,10],"shortest":8},"pin_length":12,"kind":"toll_free",'
     b'"credential":"pin"}',
+    EXCHANGE: b'{"format":1,"base":"USD","rates":[["EUR","1.083700000",1700000000000000],'
+    b'["KWD","3.250000000",null]]}',
 }
 
 
@@ -205,6 +266,54 @@ def test_items_stored_in_format_1_can_be_read_for_ever():
             pin_length=12,
             kind="toll_free",
         ),
+        EXCHANGE: ExchangeRates(
+            base="USD",
+            rates=[
+                ExchangeRate(
+                    "EUR",
+                    "1.0837",
+                    effective_from=datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC),
+                ),
+                ExchangeRate("KWD", "3.25"),
+            ],
+        ),
+    }
+
+
+def test_carriers_and_plans_have_all_their_terms_in_format_1():
+    carrier = Carrier(
+        name="acme",
+        deck="cost",
+        rewrites={"1": "", "44": "0"},
+        tech_prefix="9#",
+        capacity=30,
+        priority=1,
+        weight=7,
+        asr_percent="45.5",
+        acd_seconds=212,
+        blocked_prefixes=["882"],
+    )
+    stored = (
+        b'{"format":1,"name":"acme","deck":"cost","rewrites":{"44":"0","1":""},'
+        b'"tech_prefix":"9#","capacity":30,"priority":1,"weight":7,"asr_percent":"45.5000",'
+        b'"acd_seconds":212,"blocked_prefixes":["882"]}'
+    )
+    assert encode(carrier) == (CARRIER, "acme", stored)
+    routing = Routing(
+        order=RouteOrder.BLEND,
+        most_routes=3,
+        cost_weight=2,
+        minimum_margin=Money("0.01", "USD"),
+        minimum_margin_percent="12.5",
+    )
+    _, _, content = encode(Plan(name="p", currency="USD", deck="d", routing=routing))
+    assert json.loads(content)["routing"] == {
+        "order": "blend",
+        "most_routes": 3,
+        "cost_weight": 2,
+        "quality_weight": 1,
+        "minimum_margin": [10_000, "USD"],
+        "minimum_margin_percent": "12.5000",
     }
 
 
@@ -222,7 +331,7 @@ def test_what_is_no_item_of_the_catalogue_is_not_kept(item: Any):
         encode(item)
 
 
-@pytest.mark.parametrize("kind", [BATCH, PLAN, CARRIER, ACCESS])
+@pytest.mark.parametrize("kind", [BATCH, PLAN, CARRIER, ACCESS, EXCHANGE])
 def test_what_a_newer_version_wrote_is_refused_as_that(kind: str):
     with pytest.raises(SchemaTooNew):
         decode(kind, b'{"format":2,"name":"x","surprise":1}')
@@ -237,7 +346,7 @@ def test_a_deck_of_a_newer_version_is_refused_as_that():
 DAMAGED = [b"", b"\0\1\2", b"{", b"{}", b"[]", b"null", b'{"format":1}', b'{"format":1,"x":2}']
 
 
-@pytest.mark.parametrize("kind", [BATCH, PLAN, CARRIER, ACCESS, DECK])
+@pytest.mark.parametrize("kind", [BATCH, PLAN, CARRIER, ACCESS, EXCHANGE, DECK])
 def test_a_damaged_item_is_told_from_one_of_a_newer_version(kind: str):
     for content in DAMAGED:
         with pytest.raises(RowUnreadable):
@@ -348,6 +457,18 @@ def test_a_later_snapshot_keeps_a_deck_that_is_still_newest():
     assert after.version(DECK, "retail") == 2
     with pytest.raises(NotLoaded):
         after.deck("retail", 1)
+
+
+def test_exchange_rates_are_followed_in_their_newest_version():
+    snapshot = Snapshot(1, {})
+    assert snapshot.exchange("EUR").currencies == {"EUR"}  # nothing published
+    for version, worth in ((1, "1.1"), (2, "1.2")):
+        exchange = ExchangeRates(base="USD", rates=[ExchangeRate("EUR", worth)])
+        snapshot = snapshot.moved_to(version, {(EXCHANGE, "rates"): version})
+        with pytest.raises(NotLoaded):
+            snapshot.exchange("EUR")
+        snapshot.put(*encode(exchange)[:2], version, encode(exchange)[2])
+        assert snapshot.exchange("EUR") == snapshot.exchange("GBP") == exchange
 
 
 def test_an_older_deck_can_be_loaded_again_for_a_call_of_then():

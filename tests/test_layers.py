@@ -44,11 +44,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "deckindex",
         "decks",
         "deckfiles",
+        "exchange",
         "throttling",
         "groups",
         "cycles",
     ),
-    ("flags", "plans", "routing", "catalogue"),
+    ("flags", "carriers", "routing", "plans", "catalogue"),
     ("holds", "calls", "cards", "cardstate"),
     ("answers", "authorization", "settling", "registration", "ivr"),
     (

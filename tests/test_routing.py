@@ -1,20 +1,44 @@
-"""Least-cost routing: longest match inside a carrier, whole calls between carriers."""
+"""Routing: longest match inside a carrier; between carriers the plan's order and its guard."""
 
 import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from hashlib import sha256
+from itertools import permutations
+from math import floor
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from moneyed import EUR, USD, Money
 
+from cardbill.carriers import Carrier
 from cardbill.decks import Deck, DeckRow
-from cardbill.errors import InvalidInput, MissingFields
-from cardbill.rating import Rate, price, rate
-from cardbill.routing import MOST_ROUTES, REFERENCE_SECONDS, Carrier, Refused, Route, routes
+from cardbill.errors import FloatRefused, InvalidInput, WrongCurrency
+from cardbill.exchange import ONE, ExchangeRate, ExchangeRates, Quote
+from cardbill.increments import Step
+from cardbill.plans import Plan
+from cardbill.rating import Rate, Rounding, price, rate
+from cardbill.routing import (
+    MOST_ROUTES,
+    REFERENCE_SECONDS,
+    Refused,
+    Route,
+    RouteOrder,
+    Routing,
+    routes,
+)
 from cardbill.tariffs import Tariff
+from tests import machine_model as plain
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 MIAMI = "13055551234"
+
+SELL = Tariff(rate("0.10"))
+DOLLARS = Quote("USD", "USD", ONE)
 
 Offer = tuple[Carrier, Deck]
 
@@ -26,18 +50,32 @@ def row(prefix: str, per_minute: object = "0.01", **more: object) -> DeckRow:
     return DeckRow(prefix=prefix, rate=rate(per_minute, **terms), **rest)  # type: ignore[arg-type]
 
 
-def offer(name: str, *rows: DeckRow, currency: str = "USD") -> Offer:
-    return Carrier(name=name, deck=f"{name}-cost"), Deck.compile(rows, currency=currency)
+def offer(name: str, *rows: DeckRow, currency: str = "USD", **terms: Any) -> Offer:
+    carrier = Carrier(name=name, deck=f"{name}-cost", **terms)
+    return carrier, Deck.compile(rows or [row("1")], currency=currency)
 
 
 def route(
-    *offers: Offer, number: str = MIAMI, seconds: int | None = None, at: datetime = NOW
+    *offers: Offer,
+    number: str = MIAMI,
+    seconds: int | None = None,
+    at: datetime = NOW,
+    **more: Any,
 ) -> tuple[tuple[Route, ...], tuple[Refused, ...]]:
-    return routes(offers, number, at, currency="USD", seconds=seconds)
+    given_terms: dict[str, Any] = {"sell": SELL, "currency": "USD", **more}
+    return routes(offers, number, at, seconds=seconds, **given_terms)
 
 
-def order(*offers: Offer, number: str = MIAMI, seconds: int | None = None) -> list[str]:
-    found, refused = route(*offers, number=number, seconds=seconds)
+def order(
+    *offers: Offer,
+    by: str = "cost",
+    number: str = MIAMI,
+    seconds: int | None = None,
+    call_id: str = "",
+    **policy: Any,
+) -> list[str]:
+    chosen = Routing(order=by, **policy)
+    found, refused = route(*offers, number=number, seconds=seconds, policy=chosen, call_id=call_id)
     assert refused == ()
     return [one.carrier for one in found]
 
@@ -57,9 +95,16 @@ def test_the_longest_prefix_counts_and_not_the_cheapest_or_first():
     assert route(tempting, number="13215551234")[0][0].prefix == "13"
 
 
+def test_a_number_is_sent_as_the_carrier_wants_it_and_rated_as_it_is():
+    (found,), _ = route(
+        offer("acme", row("1305", "0.02"), row("77"), rewrites={"1": "00"}, tech_prefix="77#")
+    )
+    assert (found.number, found.prefix) == ("77#003055551234", "1305")
+
+
 def test_a_route_says_everything_that_is_needed():
     (found,), _ = route(offer("acme", row("1305", "0.02", connect_fee="0.01")))
-    expected = Route("acme", MIAMI, "1305", Tariff(rate("0.02", connect_fee="0.01")))
+    expected = Route("acme", MIAMI, "1305", Tariff(rate("0.02", connect_fee="0.01")), DOLLARS)
     assert found == expected
     assert found.cost(90, NOW) == price(found.rate, 90) == 40_000
     assert found.cost(0, NOW) == 0
@@ -209,106 +254,518 @@ def test_each_carrier_left_out_is_listed_with_its_reason():
 
 def test_without_carriers_there_are_no_routes():
     assert route() == ((), ())
-    assert routes(iter(()), MIAMI, NOW, currency="USD", seconds=1) == ((), ())
+    assert routes(iter(()), MIAMI, NOW, sell=SELL, currency="USD", seconds=1) == ((), ())
 
 
 def test_carriers_may_come_one_by_one_and_share_a_deck():
     deck = Deck.compile([row("1")], currency="USD")
     lazily = ((Carrier(name=name, deck="shared"), deck) for name in "ba")
-    found, refused = routes(lazily, MIAMI, NOW, currency="USD", seconds=60)
+    found, refused = routes(lazily, MIAMI, NOW, sell=SELL, currency="USD", seconds=60)
     assert [one.carrier for one in found] == ["a", "b"]
     assert refused == ()
+
+
+def test_a_policy_may_ask_for_fewer_routes_than_the_most():
+    offers = [offer(f"c{n:02}", row("1", f"0.{n:02}"), weight=n) for n in range(1, 12)]
+    for by in RouteOrder:
+        assert len(order(*offers, by=by.value, most_routes=3)) == 3
+        assert len(order(*offers, by=by.value)) == MOST_ROUTES
+
+
+# -- orders other than by cost -------------------------------------------------------------------
+
+
+def test_the_lowest_priority_number_is_tried_first_then_the_cheapest_then_by_name():
+    offers = [
+        offer("cheap", row("1", "0.01"), priority=200),
+        offer("first", row("1", "0.09"), priority=1),
+        offer("b", row("1", "0.03")),  # 100, as is a
+        offer("a", row("1", "0.03")),
+        offer("c", row("1", "0.02"), priority=100),
+    ]
+    for some in permutations(offers):
+        assert order(*some, by="priority") == ["first", "c", "a", "b", "cheap"]
+
+
+def test_the_best_asr_is_tried_first_then_the_longest_calls_then_the_cheapest():
+    offers = [
+        offer("unknown", row("1", "0.001")),
+        offer("zero", row("1", "0.0005"), asr_percent=0),
+        offer("unknown-long", row("1", "0.009"), acd_seconds=999),
+        offer("good", row("1", "0.03"), asr_percent="60.5", acd_seconds=100),
+        offer("good-long", row("1", "0.04"), asr_percent="60.5", acd_seconds=101),
+        offer("good-cheap", row("1", "0.02"), asr_percent="60.5", acd_seconds=100),
+        offer("best", row("1", "0.09"), asr_percent="60.5001"),
+    ]
+    expected = ["best", "good-long", "good-cheap", "good", "unknown-long", "zero", "unknown"]
+    assert order(*offers, by="quality") == expected
+    assert order(*reversed(offers), by="quality") == expected
+
+
+def test_a_blend_weighs_cost_against_failures():
+    # At 3 minutes: 0.03, 0.06 and 0.12 of at most 0.12; failures 70 %, 40 % and 5 %.
+    offers = [
+        offer("cheap", row("1", "0.01"), asr_percent=30),
+        offer("middle", row("1", "0.02"), asr_percent=60),
+        offer("dear", row("1", "0.04"), asr_percent=95),
+    ]
+    assert order(*offers, by="blend") == ["middle", "cheap", "dear"]  # 0.90, 0.95, 1.05
+    assert order(*offers, by="blend", cost_weight=2) == ["cheap", "middle", "dear"]
+    assert order(*offers, by="blend", quality_weight=3) == ["dear", "middle", "cheap"]
+    assert order(*offers, by="blend", quality_weight=0) == order(*offers)
+    assert order(*offers, by="blend", cost_weight=0) == order(*offers, by="quality")
+    free = [offer(name, row("1", 0), asr_percent=asr) for name, asr in (("a", 10), ("b", 20))]
+    assert order(*free, by="blend") == ["b", "a"]
+
+
+def share(*weights: int, calls: int = 20_000, first: int = 1) -> Counter[tuple[str, ...]]:
+    offers = [offer(f"c{n}", weight=weight) for n, weight in enumerate(weights)]
+    return Counter(
+        tuple(order(*offers, by="share", call_id=f"call-{call}")[:first]) for call in range(calls)
+    )
+
+
+def test_calls_are_shared_out_by_weight():
+    # Each count is binomial: five standard deviations are missed once in two million.
+    calls, weights = 20_000, (1, 2, 7)
+    counted = share(*weights, calls=calls)
+    for n, weight in enumerate(weights):
+        chance = Fraction(weight, sum(weights))
+        off = counted[(f"c{n}",)] - calls * chance
+        assert off**2 <= 25 * calls * chance * (1 - chance)
+
+
+def test_the_calls_that_fail_over_are_shared_out_by_weight_as_well():
+    calls, weights = 20_000, (1, 2, 7)
+    counted = share(*weights, calls=calls, first=3)
+    assert len(counted) == 6
+    for drawn in permutations(range(3)):
+        left, chance = sum(weights), Fraction(1)
+        for n in drawn:
+            chance *= Fraction(weights[n], left)
+            left -= weights[n]
+        off = counted[tuple(f"c{n}" for n in drawn)] - calls * chance
+        assert off**2 <= 25 * calls * chance * (1 - chance)
+
+
+def test_the_same_call_always_draws_the_same_lot_whatever_prices_do():
+    cheap = [offer(name, row("1", f"0.0{n}"), weight=3) for n, name in enumerate("abcd", 1)]
+    dear = [offer(name, row("1", f"0.0{9 - n}"), weight=3) for n, name in enumerate("abcd", 1)]
+    for call in range(200):
+        drawn = order(*cheap, by="share", call_id=f"c{call}")
+        assert sorted(drawn) == list("abcd")
+        assert order(*reversed(dear), by="share", call_id=f"c{call}") == drawn
+
+
+def test_a_carrier_without_weight_is_tried_when_all_others_have_failed():
+    offers = [
+        offer("spare-b", row("1", "0.001"), weight=0),
+        offer("spare-a", row("1", "0.001"), weight=0),
+        offer("spare-cheap", row("1", "0.0005"), weight=0),
+        offer("one", row("1", "0.09"), weight=1),
+        offer("two", row("1", "0.08"), weight=2),
+    ]
+    seen = {tuple(order(*offers, by="share", call_id=str(call))) for call in range(50)}
+    spare = ("spare-cheap", "spare-a", "spare-b")
+    assert seen == {("one", "two", *spare), ("two", "one", *spare)}
+
+
+# -- a policy ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("order", "random"),
+        ("most_routes", 0),
+        ("most_routes", MOST_ROUTES + 1),
+        ("most_routes", None),
+        ("cost_weight", -1),
+        ("cost_weight", 1_001),
+        ("quality_weight", "1"),
+        ("minimum_margin", Decimal("0.01")),
+        ("minimum_margin", Money("-0.01", USD)),
+        ("minimum_margin", Money("0.0000001", USD)),
+        ("minimum_margin_percent", -1),
+        ("minimum_margin_percent", "100.0001"),
+        ("minimum_margin_percent", "0.00001"),
+        ("minimum_margin_percent", "a lot"),
+    ],
+)
+def test_a_policy_that_cannot_be_used_is_refused_by_name(field: str, value: Any):
+    with pytest.raises(InvalidInput) as refused:
+        Routing(**{field: value})
+    assert refused.value.field == field
+
+
+def test_a_policy_takes_no_float_and_weighs_something():
+    with pytest.raises(FloatRefused):
+        Routing(minimum_margin_percent=12.5)
+    with pytest.raises(InvalidInput, match="must not both be 0"):
+        Routing(order="blend", cost_weight=0, quality_weight=0)
+
+
+def test_a_plan_has_a_policy_in_its_own_currency():
+    assert Plan(name="p", currency="USD", deck="d").routing == Routing()
+    plan = Plan(name="p", currency=USD, deck="d", routing=Routing(minimum_margin=Money(1, USD)))
+    assert plan.routing.minimum_margin == Money(1, USD)
+    with pytest.raises(WrongCurrency, match="must be in USD") as refused:
+        Plan(name="p", currency=USD, deck="d", routing=Routing(minimum_margin=Money(1, EUR)))
+    assert refused.value.field == "routing"
+    with pytest.raises(InvalidInput, match="routing"):
+        Plan(name="p", currency=USD, deck="d", routing="cost")  # type: ignore[arg-type]
+
+
+# -- who is full, who earns too little -----------------------------------------------------------
+
+
+def reasons(*offers: Offer, **more: Any) -> dict[str, str]:
+    return {one.carrier: one.reason for one in route(*offers, **more)[1]}
+
+
+def test_a_carrier_that_has_come_to_its_capacity_is_left_out():
+    offers = [offer("acme", capacity=30), offer("beta"), offer("none", capacity=0)]
+    for busy, full in [
+        (None, {"none"}),
+        ({}, {"none"}),
+        ({"acme": 29, "beta": 10**6}, {"none"}),
+        ({"acme": 30, "gamma": 7}, {"none", "acme"}),
+        ({"acme": 31}, {"none", "acme"}),
+        ({"Acme": 31}, {"none"}),
+    ]:
+        assert reasons(*offers, busy=busy) == dict.fromkeys(full, "full")
+
+
+def test_a_cheap_minute_that_loses_money_on_a_short_call_is_guarded_out():
+    # Sold by the second, bought by the minute: 61 s bring 0.0244 and cost 0.04.
+    sell = Tariff(rate("0.024", increments="1/1"))
+    blocks = offer("blocks", row("1", "0.020", increments="60/60"), acd_seconds=61)
+    policy = Routing(minimum_margin=Money(0, USD))
+    assert reasons(blocks, sell=sell, policy=policy) == {"blocks": "margin"}
+    assert reasons(blocks, sell=sell) == {}  # nobody asked
+    lasting = offer("blocks", row("1", "0.020", increments="60/60"), acd_seconds=120)
+    assert reasons(lasting, sell=sell, policy=policy) == {}  # 0.048 against 0.04
+    assert reasons(lasting, sell=sell, policy=policy, seconds=119) == {}  # 0.0476
+    assert reasons(lasting, sell=sell, policy=policy, seconds=61) == {"blocks": "margin"}
+    dear = offer("fee", row("1", "0.001", minimum_charge="0.073"))  # 180 s bring 0.072
+    assert reasons(dear, sell=sell, policy=policy) == {"fee": "margin"}
+
+
+def test_each_carrier_is_expected_to_carry_calls_of_its_own_length():
+    sell = Tariff(rate("0.10", increments="60/60"))
+    fee = row("1", "0.01", connect_fee="0.15")
+    policy = Routing(minimum_margin=Money("0.01", USD))
+    offers = [offer("short", fee, acd_seconds=60), offer("long", fee, acd_seconds=120)]
+    unknown = offer("unknown", fee)  # taken for 180 s
+    assert reasons(*offers, unknown, sell=sell, policy=policy) == {"short": "margin"}
+
+
+def test_what_earns_nothing_is_guarded_out_of_a_free_destination():
+    free = Tariff(rate(0))
+    for policy in (
+        Routing(minimum_margin=Money(0, USD)),
+        Routing(minimum_margin_percent=0),
+        Routing(minimum_margin=Money(0, USD), minimum_margin_percent=100),
+    ):
+        assert reasons(offer("acme"), sell=free, policy=policy) == {"acme": "margin"}
+        assert reasons(offer("acme", row("1", 0)), sell=free, policy=policy) == {}
+
+
+def test_the_first_reason_that_applies_is_told():
+    rows = [row("1", "9"), row("1305", "9", blocked=True)]
+    guard = Routing(minimum_margin=Money(0, USD))
+    more: dict[str, Any] = {"capacity": 0, "blocked_prefixes": ["1"]}
+    told: list[str | None] = []
+    for terms in ({"currency": "EUR", **more}, more, {**more, "blocked_prefixes": []}):
+        told += reasons(offer("a", *rows, **terms), policy=guard).values()
+    free = "12125551234"
+    told += reasons(offer("a", *rows, capacity=0), number=free, policy=guard).values()
+    told += reasons(offer("a", *rows, capacity=1), number=free, policy=guard).values()
+    told += reasons(offer("a", row("2"), capacity=0), policy=guard).values()
+    assert told == ["currency", "blocked", "barred", "full", "margin", "no_rate"]
+
+
+# -- several currencies --------------------------------------------------------------------------
+
+EURO = ExchangeRates(
+    base="USD",
+    rates=[
+        ExchangeRate("EUR", "1.25", effective_from=NOW - DAY),
+        ExchangeRate("EUR", "0.5", effective_from=NOW + DAY),
+    ],
+)
+
+
+def test_costs_are_compared_at_the_rate_in_force():
+    dollars, euros = (
+        offer("dollars", row("1", "0.02")),
+        offer("euros", row("1", "0.017"), currency="EUR"),
+    )
+    found, refused = route(dollars, euros, rates=EURO)
+    assert ([one.carrier for one in found], refused) == (["dollars", "euros"], ())
+    assert [one.currency for one in found] == ["USD", "EUR"]
+    assert found[1].quote == Quote("EUR", "USD", 1_250_000_000)
+    assert found[1].cost(60, NOW) == 17_000  # in its own currency
+    later, _ = route(dollars, euros, rates=EURO, at=NOW + DAY)
+    assert [one.carrier for one in later] == ["euros", "dollars"]
+
+
+def test_a_currency_without_a_rate_then_is_refused_and_so_is_a_card_in_one():
+    euros = offer("euros", currency="EUR")
+    for currency, at, rates, expected in [
+        ("USD", NOW, EURO, {}),
+        ("EUR", NOW, EURO, {}),
+        ("USD", NOW - 2 * DAY, EURO, {"euros": "currency"}),
+        ("EUR", NOW - 2 * DAY, EURO, {"euros": "currency"}),
+        ("GBP", NOW, EURO, {"euros": "currency"}),
+        ("EUR", NOW, None, {}),
+        ("USD", NOW, None, {"euros": "currency"}),
+    ]:
+        assert reasons(euros, currency=currency, at=at, rates=rates) == expected
+
+
+def test_a_margin_is_guarded_in_the_base_currency():
+    # 180 s bring 0.30 euros, 0.375 dollars, and cost 0.37; in euros alone that is a loss.
+    sell = Tariff(rate("0.10"))
+    acme = offer("acme", row("1", "0.123", increments="60/60", end_fee="0.001"))
+    more: dict[str, Any] = {"sell": sell, "currency": "EUR", "rates": EURO}
+    for least, left_out in [("0.004", False), ("0.004001", True), ("0.005", True)]:
+        policy = Routing(minimum_margin=Money(least, EUR))
+        assert bool(reasons(acme, policy=policy, **more)) is left_out
 
 
 # -- against the plainest router there is ------------------------------------------------------
 
 PREFIXES = st.text("12", min_size=1, max_size=5)
-RATES: st.SearchStrategy[Rate] = st.builds(
-    rate,
-    st.integers(0, 3),
-    increments=st.sampled_from(["1/1", "60/60", "30/18", "100/7"]),
-    connect_fee=st.sampled_from([0, 0, 1]),
-    grace_seconds=st.sampled_from([0, 0, 50]),
-)
+UNITS = st.sampled_from([0, 0, 1, 9_999, 10_000, 123_457])
+
+
+@st.composite
+def rates(draw: st.DrawFn) -> plain.Rate:
+    increment = draw(st.sampled_from([1, 6, 60, 77]))
+    steps = [(0, draw(st.integers(0, 30_000)), draw(st.sampled_from([1, 30, 60, 100])))]
+    if draw(st.booleans()):
+        steps.append((draw(st.integers(1, 200)), draw(st.integers(0, 30_000)), increment))
+    return plain.Rate(
+        tuple(steps),
+        connect=draw(UNITS),
+        grace=draw(st.sampled_from([0, 0, 50])),
+        free=draw(st.sampled_from([0, 0, 20])),
+        minimum=draw(UNITS),
+        end=draw(UNITS),
+        surcharge=Fraction(draw(st.sampled_from([0, 0, 5]))),
+        unit=draw(st.sampled_from([1, 100, 10_000])),
+        rounding=draw(st.sampled_from(["up", "half_up", "half_even", "down"])),
+    )
+
+
+def compiled(terms: plain.Rate) -> Rate:
+    return Rate(
+        steps=[Step(*step) for step in terms.steps],
+        connect_fee=terms.connect,
+        grace_seconds=terms.grace,
+        free_seconds=terms.free,
+        minimum_charge=terms.minimum,
+        end_fee=terms.end,
+        surcharge_ppm=int(terms.surcharge * 10_000),
+        rounding=Rounding(terms.unit, terms.rounding),
+    )
+
+
 ROWS = st.builds(
-    DeckRow,
+    plain.Row,
     prefix=PREFIXES,
-    rate=RATES,
+    destination=st.just(""),
+    rate=rates(),
     blocked=st.sampled_from([False, False, False, True]),
-    effective_from=st.sampled_from([None, NOW - DAY, NOW, NOW + DAY]),
-    effective_until=st.sampled_from([None, None, NOW + 2 * DAY]),
+    begins=st.sampled_from([None, NOW - DAY, NOW, NOW + DAY]),
+    ends=st.sampled_from([None, None, NOW + 2 * DAY]),
 )
-DECKS = st.lists(
-    ROWS, min_size=1, max_size=8, unique_by=lambda one: (one.prefix, one.effective_from)
+DECKS = st.lists(ROWS, min_size=1, max_size=6, unique_by=lambda one: (one.prefix, one.begins))
+CARRIERS = st.fixed_dictionaries(
+    {
+        "rewrites": st.dictionaries(PREFIXES, st.sampled_from(["", "0", "+"]), max_size=2),
+        "tech_prefix": st.sampled_from(["", "7#"]),
+        "capacity": st.sampled_from([None, 1, 2]),
+        "priority": st.integers(0, 2),
+        "weight": st.integers(0, 3),
+        "asr_percent": st.none() | st.integers(0, 4).map(lambda n: Decimal(n) / 4),
+        "acd_seconds": st.none() | st.integers(1, 400),
+        "blocked_prefixes": st.lists(PREFIXES, max_size=1),
+    }
 )
+CURRENCIES = st.sampled_from(["USD", "USD", "EUR", "GBP"])
+WORTH = {"USD": Fraction(1), "EUR": Fraction("1.0837")}
 
 
-def plainest(rows: list[DeckRow], number: str) -> DeckRow | None:
-    valid = [
-        one
-        for one in rows
-        if number.startswith(one.prefix)
-        and (one.effective_from is None or one.effective_from <= NOW)
-        and (one.effective_until is None or one.effective_until > NOW)
-    ]
-    always = datetime(1, 1, 1, tzinfo=UTC)
-    return max(valid, key=lambda one: (len(one.prefix), one.effective_from or always), default=None)
+def half_up(exact: Fraction) -> int:
+    return floor(exact + Fraction(1, 2))
 
 
-@settings(max_examples=3 * settings().max_examples)
-@given(
-    st.lists(st.tuples(DECKS, st.sampled_from(["USD", "USD", "EUR"])), max_size=5),
-    st.text("12", min_size=1, max_size=7),
-    st.one_of(st.none(), st.integers(0, 400)),
-)
-def test_routes_are_those_of_the_plainest_router(decks, number, seconds):
-    names = ["e", "b", "d", "a", "c"]
-    expected: list[tuple[int, str, str]] = []
-    left_out = {}
-    for name, (rows, currency) in zip(names, decks, strict=False):
-        best = plainest(rows, number)
-        if currency != "USD":
+def plainest(
+    offers: list[tuple[str, dict[str, Any], str, list[plain.Row]]],
+    number: str,
+    sell: plain.Rate,
+    seconds: int | None,
+    busy: dict[str, int],
+    policy: dict[str, Any],
+    call_id: str,
+) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
+    """Say again which routes there are, with nothing of cardbill, in fractions and by search."""
+    left_out, usable = {}, {}
+    for name, terms, currency, rows in offers:
+        matching = [
+            one
+            for one in rows
+            if number.startswith(one.prefix)
+            and (one.begins is None or one.begins <= NOW)
+            and (one.ends is None or one.ends > NOW)
+        ]
+        begun = datetime(1, 1, 1, tzinfo=UTC)
+        best = max(matching, key=lambda r: (len(r.prefix), r.begins or begun), default=None)
+        length = 180 if seconds is None else min(180, seconds)
+        acd = terms["acd_seconds"] or 180
+        expected = acd if seconds is None else min(acd, seconds)
+        if currency not in WORTH:
             left_out[name] = "currency"
+        elif any(number.startswith(prefix) for prefix in terms["blocked_prefixes"]):
+            left_out[name] = "blocked"
         elif best is None:
             left_out[name] = "no_rate"
         elif best.blocked:
             left_out[name] = "barred"
+        elif terms["capacity"] is not None and busy.get(name, 0) >= terms["capacity"]:
+            left_out[name] = "full"
         else:
-            length = 180 if seconds is None else min(180, seconds)
-            expected.append((price(best.rate, length), name, best.prefix))
+            brings = plain.price(sell, expected)
+            margin = brings - half_up(plain.price(best.rate, expected) * WORTH[currency])
+            amount, part = policy["minimum_margin"], policy["minimum_margin_percent"]
+            wanted = [amount] if amount is not None else []
+            wanted += [Fraction(brings) * part / 100] if part is not None else []
+            if wanted and margin < max(wanted):
+                left_out[name] = "margin"
+                continue
+            sent = number
+            for length_ in range(len(number), 0, -1):
+                if number[:length_] in terms["rewrites"]:
+                    sent = terms["rewrites"][number[:length_]] + number[length_:]
+                    break
+            cost = half_up(plain.price(best.rate, length) * WORTH[currency])
+            usable[name] = cost, terms, (name, terms["tech_prefix"] + sent, best.prefix)
+    names = sorted(usable, key=lambda name: (usable[name][0], name))
+    asr = {name: Fraction(usable[name][1]["asr_percent"] or 0) for name in names}
+    match policy["order"]:
+        case "priority":
+            names.sort(key=lambda name: usable[name][1]["priority"])
+        case "quality":
+            names.sort(
+                key=lambda n: (-asr[n], -(usable[n][1]["acd_seconds"] or 0), usable[n][0], n)
+            )
+        case "blend":
+            dearest = max((usable[name][0] for name in names), default=0) or 1
+            names.sort(
+                key=lambda name: (
+                    policy["cost_weight"] * Fraction(usable[name][0], dearest)
+                    + policy["quality_weight"] * (1 - asr[name] / 100)
+                )
+            )
+        case "share":
+            number_of_call = int(sha256(call_id.encode()).hexdigest(), 16)
+            tickets = [name for name in sorted(names) for _ in range(usable[name][1]["weight"])]
+            drawn = []
+            while tickets:
+                lot = tickets[number_of_call % len(tickets)]
+                number_of_call //= len(tickets)
+                tickets = [ticket for ticket in tickets if ticket != lot]
+                drawn.append(lot)
+            names = drawn + [name for name in names if usable[name][1]["weight"] == 0]
+    return [usable[name][2] for name in names[: policy["most_routes"]]], left_out
+
+
+@settings(max_examples=4 * settings().max_examples)
+@given(
+    st.lists(st.tuples(CARRIERS, CURRENCIES, DECKS), max_size=5),
+    st.text("12", min_size=1, max_size=7),
+    rates(),
+    st.none() | st.integers(1, 400),
+    st.dictionaries(st.sampled_from("abcde"), st.integers(0, 2)),
+    st.fixed_dictionaries(
+        {
+            "order": st.sampled_from([order.value for order in RouteOrder]),
+            "most_routes": st.integers(1, 10),
+            "cost_weight": st.integers(1, 3),
+            "quality_weight": st.integers(0, 3),
+            "minimum_margin": st.none() | st.integers(0, 30_000),
+            "minimum_margin_percent": st.none() | st.integers(0, 100),
+        }
+    ),
+    st.text("0123", min_size=1),
+)
+def test_routes_are_those_of_the_plainest_router(
+    decks: Any, number: str, sell: plain.Rate, seconds: Any, busy: Any, policy: Any, call_id: str
+):
+    stated = [(name, *one) for name, one in zip("ebdac", decks, strict=False)]
+    wanted, left_out = plainest(stated, number, sell, seconds, busy, policy, call_id)
     offers = [
-        offer(name, *rows, currency=currency)
-        for name, (rows, currency) in zip(names, decks, strict=False)
+        (
+            Carrier(name=name, deck="cost", **terms),
+            Deck.compile(
+                [
+                    DeckRow(
+                        prefix=one.prefix,
+                        rate=compiled(one.rate),
+                        blocked=one.blocked,
+                        effective_from=one.begins,
+                        effective_until=one.ends,
+                    )
+                    for one in rows
+                ],
+                currency=currency,
+            ),
+        )
+        for name, terms, currency, rows in stated
     ]
-    found, refused = route(*offers, number=number, seconds=seconds)
-    assert [(one.carrier, one.prefix) for one in found] == [
-        (name, prefix) for _, name, prefix in sorted(expected)
-    ]
+    amount = policy["minimum_margin"]
+    minimum = None if amount is None else Money(Decimal(f"{amount}E-6"), USD)
+    found, refused = route(
+        *offers,
+        number=number,
+        seconds=seconds,
+        sell=Tariff(compiled(sell)),
+        rates=ExchangeRates(base="USD", rates=[ExchangeRate("EUR", "1.0837")]),
+        policy=Routing(**{**policy, "minimum_margin": minimum}),
+        busy=busy,
+        call_id=call_id,
+    )
+    assert [(one.carrier, one.number, one.prefix) for one in found] == wanted
     assert dict(refused) == left_out
 
 
-# -- a carrier -----------------------------------------------------------------------------------
+@given(rates(), rates(), st.none() | st.integers(1, 400), st.none() | st.integers(1, 400))
+def test_the_guard_is_exact_at_its_edge(
+    sell: plain.Rate, buy: plain.Rate, seconds: int | None, acd: int | None
+):
+    acme = offer("acme", DeckRow(prefix="1", rate=compiled(buy)), acd_seconds=acd)
+    expected = min(acd or 180, seconds or 10**6)
+    price_, cost = plain.price(sell, expected), plain.price(buy, expected)
+    margin = price_ - cost
 
+    def left_out(**guard: Any) -> bool:
+        tariff = Tariff(compiled(sell))
+        return bool(reasons(acme, sell=tariff, seconds=seconds, policy=Routing(**guard)))
 
-@pytest.mark.parametrize(
-    ("given_terms", "missing"),
-    [
-        ({}, ("name", "deck")),
-        ({"name": "acme"}, ("deck",)),
-        ({"deck": "cost"}, ("name",)),
-        ({"name": "", "deck": None}, ("name", "deck")),
-    ],
-)
-def test_a_carrier_names_what_it_lacks(given_terms, missing):
-    with pytest.raises(MissingFields) as refused:
-        Carrier(**given_terms)
-    assert refused.value.fields == missing
-    assert all(name in str(refused.value) for name in missing)
+    def amount(units: int) -> Money:
+        return Money(Decimal(f"{units}E-6"), USD)
 
-
-@pytest.mark.parametrize("field", ["name", "deck"])
-@pytest.mark.parametrize("name", ["a/b", " a", "a ", "a\n", "\x00", "x" * 65, 7, ["a"]])
-def test_a_carrier_has_names_that_can_be_used(field, name):
-    with pytest.raises(InvalidInput) as refused:
-        Carrier(**{"name": "acme", "deck": "cost", field: name})
-    assert refused.value.field == field
+    assert left_out(minimum_margin=amount(0)) is (margin < 0)
+    if margin < 0:
+        return
+    assert not left_out(minimum_margin=amount(margin))
+    assert left_out(minimum_margin=amount(margin + 1))
+    if price_:
+        parts = floor(Fraction(margin * 1_000_000, price_))
+        assert not left_out(minimum_margin_percent=Decimal(f"{parts}E-4"))
+        if parts < 1_000_000:
+            above = Decimal(f"{parts + 1}E-4")
+            assert left_out(minimum_margin_percent=above)
+            assert left_out(minimum_margin=amount(margin), minimum_margin_percent=above)

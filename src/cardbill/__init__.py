@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cardbill.batches import Batch, FirstUse, Validity
     from cardbill.calls import CallRecord, Outcome
     from cardbill.cards import Entry, EntryKind
+    from cardbill.carriers import Carrier
     from cardbill.cycles import BillingCycle, CycleUnit
     from cardbill.deckfiles import read_deck
     from cardbill.decks import Deck, DeckRow, Match
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cardbill.dialplans import dial_plan
     from cardbill.engine import Engine, Swept
     from cardbill.errors import CardbillError
+    from cardbill.exchange import ExchangeRate, ExchangeRates
     from cardbill.exporting import IssuedPin
     from cardbill.flags import BatchFlags
     from cardbill.groups import DestinationGroup
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from cardbill.rating import Beyond, Rate, Rounding, max_duration, price, rate
     from cardbill.registration import NotRegistered, RegisteredNumber, Registration
     from cardbill.reports import DestinationMargin, Utilisation
-    from cardbill.routing import Carrier, Route
+    from cardbill.routing import Refused, Route, RouteOrder, Routing
     from cardbill.status import Status
     from cardbill.throttling import GuessLimit, GuessPool, Throttle
 
@@ -57,6 +59,7 @@ _HOMES = {
     "batches": ("Batch", "FirstUse", "Validity"),
     "calls": ("CallRecord", "Outcome"),
     "cards": ("Entry", "EntryKind"),
+    "carriers": ("Carrier",),
     "cycles": ("BillingCycle", "CycleUnit"),
     "deckfiles": ("read_deck",),
     "decks": ("Deck", "DeckRow", "Match"),
@@ -70,6 +73,7 @@ _HOMES = {
     "holds": ("LimitedBy",),
     "increments": ("BlockRounding", "Step"),
     "inquiry": ("CardView",),
+    "exchange": ("ExchangeRate", "ExchangeRates"),
     "exporting": ("IssuedPin",),
     "intake": ("Generated",),
     "keyring": ("Keyring",),
@@ -81,7 +85,7 @@ _HOMES = {
     "rating": ("Beyond", "Rate", "Rounding", "max_duration", "price", "rate"),
     "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
     "reports": ("DestinationMargin", "Utilisation"),
-    "routing": ("Carrier", "Route"),
+    "routing": ("Refused", "Route", "RouteOrder", "Routing"),
     "status": ("Status",),
     "throttling": ("GuessLimit", "GuessPool", "Throttle"),
 }
@@ -116,6 +120,8 @@ __all__ = [
     "Engine",
     "Entry",
     "EntryKind",
+    "ExchangeRate",
+    "ExchangeRates",
     "FirstUse",
     "Generated",
     "Grant",
@@ -132,11 +138,14 @@ __all__ = [
     "Plan",
     "Rate",
     "Rebind",
+    "Refused",
     "RegisteredNumber",
     "Registration",
     "Rounding",
     "RoundingMode",
     "Route",
+    "RouteOrder",
+    "Routing",
     "Stage",
     "Status",
     "Step",

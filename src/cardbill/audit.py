@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from cardbill.batches import Batch
-from cardbill.calls import CallRecord, Outcome, carrier_cost, unreported
+from cardbill.calls import CallRecord, Outcome, carrier_cost, foreign, unreported
 from cardbill.cards import Card, EntryKind
 from cardbill.catalogue import BATCH, decode
 from cardbill.errors import CardbillError
@@ -364,6 +364,8 @@ def _terms(record: CallRecord) -> Iterator[str]:
     answered = hold.answer(told.answered_at)
     if route is not None and record.cost_units != carrier_cost(route, actual, answered):
         yield f"its cost of {record.cost_units} units is not what {route.carrier} charges"
+    if route is not None and record.cost_quote != foreign(route, hold):
+        yield f"its cost is in {record.cost_currency}, not at the rate it was granted at"
     if record.carrier != (told.carrier or (route.carrier if route and actual else None)):
         yield f"carried by {record.carrier}, reported was {told.carrier}"
 

@@ -7,7 +7,7 @@ Source: domain.md section 4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,8 @@ class CallRequest:
         problem: What is wrong with it then, without its digits.
         ani: The caller's number as far as it is one.
         credentials: The (kind, token) pairs of which one must open the card.
+        busy: How many calls carriers have now, by name, as far as the host tells; no part of
+            what makes two requests the same.
     """
 
     call_id: str
@@ -57,6 +59,7 @@ class CallRequest:
     problem: str = ""
     ani: str | None = None
     credentials: Sequence[Credential] = field(repr=False)
+    busy: Mapping[str, int] = field(factory=dict)
 
 
 def admit(
@@ -155,15 +158,22 @@ def _grant(
     seconds = whole
     if plan.slice_seconds is not None and (whole is None or plan.slice_seconds < whole):
         seconds, limited_by = plan.slice_seconds, LimitedBy.SLICE
+    rates = shelf.exchange(card.currency)
     found, refused = routes(
         shelf.carriers(),
         number,
         at,
+        sell=tariff,
         currency=card.currency,
         seconds=whole,
+        policy=plan.routing,
+        rates=rates,
+        call_id=request.call_id,
+        busy=request.busy,
         lasting=_overrun(whole),
     )
-    if not found:
+    own = rates.quote(card.currency, at)
+    if not found or own is None:
         why = ", ".join(f"{carrier}: {reason}" for carrier, reason in refused)
         return denied(Denial.NO_ROUTE, why or "no carriers")
     hold = Hold(
@@ -177,6 +187,7 @@ def _grant(
         plan=plan.name,
         tariff=tariff,
         routes=found,
+        quote=own,
         granted_at=at,
         cap_seconds=cap,
         capped_by=capped_by,

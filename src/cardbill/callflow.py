@@ -5,7 +5,7 @@ Each operation prepares a pure decision and runs it as one step on one card.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +17,7 @@ from cardbill.answers import Caller, Credential, Denied, Grant
 from cardbill.attempts import Attempts
 from cardbill.authorization import CallRequest
 from cardbill.calls import CallRecord, check_call_id, parse_handle, report
+from cardbill.carriers import check_busy
 from cardbill.catalogue import NotLoaded
 from cardbill.denials import Denial
 from cardbill.dialing import DialPlan, caller_number
@@ -131,6 +132,7 @@ class CallFlow:
         dialled: str | None = None,
         access: str | None = None,
         trunk: str | None = None,
+        busy: Mapping[str, int] | None = None,
         at: datetime | None = None,
     ) -> Grant | Denied:
         """Ask leave for one call, and hold its money: the second stage, or the only one.
@@ -153,6 +155,9 @@ class CallFlow:
                 or PIN digits followed by the number, as the access number says.
             access: The access number the call came in on; default: the caller's.
             trunk: One stage: the trunk it came over: 1 to 128 characters.
+            busy: How many calls the switch has on carriers now, by carrier: one that has come
+                to its capacity is left out, one that is not told has none. It may be another
+                figure when the same request comes again.
             at: The instant; default: now.
 
         Returns:
@@ -160,13 +165,14 @@ class CallFlow:
 
         Raises:
             InvalidInput: The call id cannot be used; too little or too much is given; the
-                access number is unknown, or takes no dialled strings; the trunk cannot be
-                used.
+                access number is unknown, or takes no dialled strings; the trunk or the
+                figures of busy carriers cannot be used.
             CallEnded: A call of that id was made with this card and is over.
             IdempotencyMismatch: It is open, with another number.
         """
         now = self._now(at)
         check_call_id(call_id)
+        calls = check_busy(busy)
         presented = any(each is not None for each in (pin, card_number, dialled))
         if caller is None:
             presented |= ani is not None or access is not None
@@ -181,7 +187,7 @@ class CallFlow:
         told = self._access(caller.access if caller and access is None else access)
         if caller is not None:
             credentials = [caller.credential, *caller.also]
-            request = self._request(call_id, to, told, caller.ani, credentials)
+            request = self._request(call_id, to, told, caller.ani, credentials, calls)
             return self._grant(caller.card_id, request, now)
         who = Presented(
             pin=pin, card_number=card_number, ani=ani, dialled=dialled, to=to, access=told
@@ -190,7 +196,7 @@ class CallFlow:
             return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
         number = caller_number(ani)
         found = who.credentials(self._keyring, self._plan(told))
-        request = self._request(call_id, who.to, told, number, found)
+        request = self._request(call_id, who.to, told, number, found, calls)
         source = self._source(who, found, number, call_id, trunk)
         return self._gate.guarded(source, now, lambda: self._grant_one_stage(who, request, now))
 
@@ -257,7 +263,8 @@ class CallFlow:
             answered_at: The answer, where known.
             ended_at: The hang-up, where known.
             carrier: Who carried it. Not told, it is the only route there was, or unknown;
-                of a carrier that nobody knows, the cost is unknown.
+                of a carrier that nobody knows, or whose currency had no exchange rate, the
+                cost is unknown.
             cause: The Q.850 release cause, where known.
             to: The number as dialled, for a call that may never have been granted: by it a
                 plan can charge such calls, see :class:`Unauthorised`.
@@ -366,10 +373,16 @@ class CallFlow:
         access: AccessNumber | None,
         ani: str | None,
         credentials: Sequence[Credential],
+        busy: Mapping[str, int],
     ) -> CallRequest:
         number, problem = self._dialled(to, access)
         return CallRequest(
-            call_id=call_id, number=number, problem=problem, ani=ani, credentials=credentials
+            call_id=call_id,
+            number=number,
+            problem=problem,
+            ani=ani,
+            credentials=credentials,
+            busy=busy,
         )
 
     def _source(

@@ -15,12 +15,15 @@ from attrs import evolve, field, frozen
 
 from cardbill import money
 from cardbill.errors import FloatRefused, InvalidHandle, InvalidInput
+from cardbill.exchange import Quote
 from cardbill.holds import LONGEST_TALK_MS, Hold, whole_seconds
 from cardbill.instants import aware
 from cardbill.names import check_count, check_kind
 from cardbill.routing import Route
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from moneyed import Money
 
 LONGEST_CALL_ID = 128
@@ -110,7 +113,10 @@ class CallRecord:
         price_units: What was posted for it, in ledger units.
         tax_units: All taxes on it, in ledger units.
         uncollected_units: What it should have cost beyond that: overrun, or a late report.
-        cost_units: What the carrier charges; ``None``: it is not known who carried it.
+        cost_units: What the carrier charges, in ledger units of its own currency; ``None``:
+            it is not known who carried it, or what that currency was worth.
+        cost_quote: The carrier's currency and what it was worth at the grant; ``None``: it
+            is the card's.
         carrier: Who carried it, where known.
         late: The report came after the hold had ended.
         replayed: This answer was given before; nothing was done this time.
@@ -131,6 +137,7 @@ class CallRecord:
     tax_units: int = 0
     uncollected_units: int = 0
     cost_units: int | None = 0
+    cost_quote: Quote | None = None
     carrier: str | None = None
     late: bool = False
     replayed: bool = field(default=False, eq=False)
@@ -164,9 +171,35 @@ class CallRecord:
         return self.price_units + self.tax_units
 
     @property
+    def cost_currency(self) -> str:
+        """The ISO 4217 code of the cost."""
+        return self.currency if self.cost_quote is None else self.cost_quote.currency
+
+    @property
+    def base_currency(self) -> str:
+        """The ISO 4217 code of the margin: the base currency at the grant, or the card's."""
+        return self.currency if self.hold is None else self.hold.quote.base
+
+    @property
+    def base_price_units(self) -> int:
+        """The price before tax in ledger units of the base currency, converted once."""
+        return self.price_units if self.hold is None else self.hold.quote.in_base(self.price_units)
+
+    @property
+    def base_cost_units(self) -> int | None:
+        """The cost in ledger units of the base currency, converted once; ``None``: unknown."""
+        if self.cost_units is None or self.hold is None:
+            return self.cost_units
+        return (self.cost_quote or self.hold.quote).in_base(self.cost_units)
+
+    @property
     def margin_units(self) -> int | None:
-        """Price before tax less cost, in ledger units; ``None`` without a known cost."""
-        return None if self.cost_units is None else self.price_units - self.cost_units
+        """Price before tax less cost, in ledger units of the base currency.
+
+        ``None`` without a known cost.
+        """
+        cost = self.base_cost_units
+        return None if cost is None else self.base_price_units - cost
 
     @property
     def price(self) -> Money:
@@ -192,13 +225,19 @@ class CallRecord:
     def cost(self) -> Money | None:
         """What the carrier charges; ``None``: it is not known who carried the call."""
         units = self.cost_units
-        return None if units is None else money.money(units, self.currency)
+        return None if units is None else money.money(units, self.cost_currency)
 
     @property
     def margin(self) -> Money | None:
-        """Price before tax less cost; ``None`` without a known cost."""
+        """Price before tax less cost, in the base currency; ``None`` without a known cost."""
         units = self.margin_units
-        return None if units is None else money.money(units, self.currency)
+        return None if units is None else money.money(units, self.base_currency)
+
+    @property
+    def margin_percent(self) -> Decimal | None:
+        """The margin in percent of the price, to 0.0001; ``None`` without cost or price."""
+        units = self.margin_units
+        return None if units is None else money.percentage(units, self.base_price_units)
 
 
 def rated(
@@ -233,6 +272,7 @@ def rated(
         price_units=price_units,
         uncollected_units=max(0, should - price_units),
         cost_units=carrier_cost(route, actual, hold.answer(told.answered_at)),
+        cost_quote=foreign(route, hold),
         carrier=told.carrier or (route.carrier if route and actual else None),
     )
 
@@ -249,12 +289,13 @@ def unreported(record: CallRecord) -> CallRecord:
         seconds=seconds,
         price_units=hold.price(seconds, None),
         cost_units=carrier_cost(route, seconds, hold.answer(None)),
+        cost_quote=foreign(route, hold),
         carrier=route.carrier if route and seconds else None,
     )
 
 
 def carrier_cost(route: Route | None, seconds: int, answered_at: datetime) -> int | None:
-    """Return what a call costs by a route, in ledger units; ``None``: that is not known.
+    """Return what a call costs by a route, in its own currency; ``None``: that is not known.
 
     A cost that no ledger can hold counts as unknown: a carrier's absurd price must not
     keep the card's call from settling.
@@ -263,6 +304,11 @@ def carrier_cost(route: Route | None, seconds: int, answered_at: datetime) -> in
         return 0
     cost = None if route is None else route.cost(seconds, answered_at)
     return cost if cost is None or cost <= money.MAX_UNITS else None
+
+
+def foreign(route: Route | None, hold: Hold) -> Quote | None:
+    """Return what a route's currency was worth; ``None``: it is the card's, or unknown."""
+    return None if route is None or route.quote == hold.quote else route.quote
 
 
 def check_call_id(call_id: object) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from cardbill.calls import CallRecord, Outcome, Report
 from cardbill.cards import Card
 from cardbill.errors import SchemaTooNew
+from cardbill.exchange import ONE, Quote
 from cardbill.holds import Hold, LimitedBy
 from cardbill.instants import from_micros, to_micros
 from cardbill.routing import Route
@@ -78,7 +79,7 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         holds,
         pending,
     ) = _decode(state.decode())
-    opened = [_load_hold(hold) for hold in holds]
+    opened = [_load_hold(hold, currency) for hold in holds]
     return Card(
         id=card_id,
         batch=batch,
@@ -123,6 +124,7 @@ def dump_record(record: CallRecord) -> bytes:
             record.tax_units,
             record.uncollected_units,
             int(record.late),
+            record.cost_quote and [record.cost_quote.currency, record.cost_quote.parts],
         ]
     ).encode()
 
@@ -141,7 +143,9 @@ def load_record(
     cost: int | None,
 ) -> CallRecord:
     """Return the record of a detail that :func:`dump_record` wrote, and its columns."""
-    serial, currency, hold, told, seconds, tax, uncollected, late = _decode(detail.decode())
+    serial, currency, hold, told, seconds, tax, uncollected, late, *more = _decode(detail.decode())
+    terms = hold and _load_hold(hold, currency)
+    quote = more[0] if more else None
     return CallRecord(
         call_id=call_id,
         card_id=card_id,
@@ -151,13 +155,14 @@ def load_record(
         outcome=Outcome(outcome),
         ended_at=from_micros(ended_at),
         recorded_at=from_micros(recorded_at),
-        hold=hold and _load_hold(hold),
+        hold=terms,
         report=told and _load_report(told),
         seconds=seconds,
         price_units=price,
         tax_units=tax,
         uncollected_units=uncollected,
         cost_units=cost,
+        cost_quote=quote and Quote(quote[0], terms.quote.base, quote[1]),
         carrier=carrier,
         late=bool(late),
     )
@@ -174,8 +179,7 @@ def _hold(hold: Hold) -> list[Any]:
         hold.deck_version,
         hold.plan,
         tariff_to_list(hold.tariff),
-        [[route.carrier, route.number, route.prefix, tariff_to_list(route.tariff)]
-         for route in hold.routes],
+        [_route(route, hold.quote) for route in hold.routes],
         to_micros(hold.granted_at),
         hold.cap_seconds,
         hold.capped_by and hold.capped_by.value,
@@ -187,13 +191,33 @@ def _hold(hold: Hold) -> list[Any]:
         hold.used_seconds,
         hold.extension,
         _micros(hold.renewed_at),
+        None if _plain(hold.quote) else [hold.quote.base, hold.quote.parts],
     ]  # fmt: skip
 
 
-def _load_hold(stored: Sequence[Any]) -> Hold:
+def _plain(quote: Quote) -> bool:
+    return quote.currency == quote.base
+
+
+def _route(route: Route, own: Quote) -> list[Any]:
+    stored: list[Any] = [route.carrier, route.number, route.prefix, tariff_to_list(route.tariff)]
+    if route.quote != own:
+        stored += [route.quote.currency, route.quote.parts]
+    return stored
+
+
+def _load_route(stored: Sequence[Any], own: Quote) -> Route:
+    carrier, number, prefix, tariff, *more = stored
+    quote = Quote(more[0], own.base, more[1]) if more else own
+    return Route(carrier, number, prefix, tariff_from_list(tariff), quote)
+
+
+def _load_hold(stored: Sequence[Any], currency: str) -> Hold:
     call_id, number, ani, destination, prefix, deck, deck_version, plan, *terms = stored
     tariff, routes, granted_at, cap, capped_by, slice_seconds, charge, *grant = terms
-    max_seconds, limited_by, amount, used_seconds, extension, renewed_at = grant
+    max_seconds, limited_by, amount, used_seconds, extension, renewed_at, *more = grant
+    base, parts = (more[0] if more else None) or (currency, ONE)
+    quote = Quote(currency, base, parts)
     return Hold(
         call_id=call_id,
         number=number,
@@ -204,10 +228,8 @@ def _load_hold(stored: Sequence[Any]) -> Hold:
         deck_version=deck_version,
         plan=plan,
         tariff=tariff_from_list(tariff),
-        routes=tuple(
-            Route(carrier, to, prefix, tariff_from_list(cost))
-            for carrier, to, prefix, cost in routes
-        ),
+        routes=tuple(_load_route(route, quote) for route in routes),
+        quote=quote,
         granted_at=from_micros(granted_at),
         cap_seconds=cap,
         capped_by=capped_by and LimitedBy(capped_by),

@@ -1,4 +1,4 @@
-"""The catalogue: batches, plans, decks, carriers, access numbers: versions under names.
+"""The catalogue: batches, plans, decks, carriers and the rest: versions under names.
 
 An item is stored as bytes that only this module reads and writes. A :class:`Snapshot` is
 what one process knows of the catalogue at one revision; what it does not hold yet it asks
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import asdict
@@ -17,25 +18,30 @@ from attrs import asdict
 from cardbill import money
 from cardbill.access import AccessNumber
 from cardbill.batches import Batch
+from cardbill.carriers import Carrier
 from cardbill.cycles import BillingCycle
 from cardbill.decks import Deck
 from cardbill.dialing import DialPlan, is_digits
 from cardbill.errors import CardbillError, RowUnreadable, SchemaTooNew, UnknownName
+from cardbill.exchange import ExchangeRate, ExchangeRates, no_rates
 from cardbill.flags import BatchFlags
 from cardbill.groups import DestinationGroup
+from cardbill.instants import from_micros, to_micros
 from cardbill.plans import Plan
-from cardbill.routing import Carrier
+from cardbill.routing import LEAST_COST, Routing
 
 if TYPE_CHECKING:
     from moneyed import Money
 
 BATCH, PLAN, DECK, CARRIER, ACCESS = "batch", "plan", "deck", "carrier", "access"
+EXCHANGE, RATES = "exchange", "rates"
+"""A kind of which there is one item, and its name."""
 FLAGS, NUMBERING, KEY, GROUP = "flags", "numbering", "key", "group"
 ATTEMPTS = "attempts"
 """The kinds of items. ``flags`` are a batch's, ``numbering`` holds which card numbers are
 whose, ``key`` the check values of keyrings, ``attempts`` that attempts are counted."""
 
-Item = Batch | Plan | Carrier | Deck | AccessNumber | BatchFlags | DestinationGroup
+Item = Batch | Plan | Carrier | Deck | AccessNumber | BatchFlags | DestinationGroup | ExchangeRates
 """What is published."""
 
 T = TypeVar("T")
@@ -66,13 +72,14 @@ class Snapshot:
     def moved_to(self, revision: int, heads: Mapping[tuple[str, str], int]) -> Snapshot:
         """Return the snapshot at a later revision; what was loaded stays loaded.
 
-        Except decks that are no longer the newest: calls in progress carry their terms.
+        Except decks and exchange rates that are no longer the newest: calls in progress
+        carry their terms.
         """
         later = Snapshot(revision, {**self._heads, **heads})
         later._items = {
             (kind, name, version): item
             for (kind, name, version), item in self._items.copy().items()
-            if kind != DECK or version == later._heads.get((kind, name))
+            if kind not in (DECK, EXCHANGE) or version == later._heads.get((kind, name))
         }
         return later
 
@@ -131,6 +138,12 @@ class Snapshot:
                 return each
         return ""
 
+    def exchange(self, currency: str) -> ExchangeRates:
+        """Return the exchange rates; where there are none, that currency is the base."""
+        if not self.version(EXCHANGE, RATES):
+            return no_rates(currency)
+        return self._item(EXCHANGE, RATES, ExchangeRates)
+
     def _item(self, kind: str, name: str, of: type[T], version: int | None = None) -> T:
         if version is None:
             version = self._heads.get((kind, name), 0)
@@ -154,7 +167,9 @@ def encode(item: Item) -> tuple[str, str, bytes]:
         case Plan():
             return PLAN, item.name, _dump(_plan_fields(item))
         case Carrier():
-            return CARRIER, item.name, _dump({"name": item.name, "deck": item.deck})
+            return CARRIER, item.name, _dump(_carrier_fields(item))
+        case ExchangeRates():
+            return EXCHANGE, RATES, _dump(_exchange_fields(item))
         case BatchFlags():
             return FLAGS, "", _dump({"blocked": item.blocked, "frozen": item.frozen})
         case DestinationGroup():
@@ -244,6 +259,7 @@ def _plan_fields(plan: Plan) -> dict[str, Any]:
         "ani_confirm": plan.ani_confirm,
         "ani_rebind": plan.ani_rebind.value,
         "barred": plan.barred,
+        "routing": _routing_fields(plan.routing),
     }
 
 
@@ -256,12 +272,68 @@ def _plan(content: bytes) -> Plan:
             **fields,
             "billing_cycle": BillingCycle(unit=unit, count=count, anchor=_date(anchor)),
             "minimum_balance": minimum and _money(minimum),
+            "routing": _routing(fields.get("routing")),
         }
     )
 
 
+def _routing_fields(routing: Routing) -> dict[str, Any]:
+    minimum = None
+    if routing.minimum_margin is not None:
+        minimum = [routing.minimum_margin_units, routing.currency]
+    return {
+        "order": routing.order.value,
+        "most_routes": routing.most_routes,
+        "cost_weight": routing.cost_weight,
+        "quality_weight": routing.quality_weight,
+        "minimum_margin": minimum,
+        "minimum_margin_percent": _decimal(routing.minimum_margin_percent),
+    }
+
+
+def _routing(fields: dict[str, Any] | None) -> Routing:
+    if fields is None:
+        return LEAST_COST
+    minimum = fields["minimum_margin"]
+    return Routing(**{**fields, "minimum_margin": minimum and _money(minimum)})
+
+
+def _carrier_fields(carrier: Carrier) -> dict[str, Any]:
+    return {
+        "name": carrier.name,
+        "deck": carrier.deck,
+        "rewrites": dict(carrier.rewrites),
+        "tech_prefix": carrier.tech_prefix,
+        "capacity": carrier.capacity,
+        "priority": carrier.priority,
+        "weight": carrier.weight,
+        "asr_percent": _decimal(carrier.asr_percent),
+        "acd_seconds": carrier.acd_seconds,
+        "blocked_prefixes": carrier.blocked_prefixes,
+    }
+
+
 def _carrier(content: bytes) -> Carrier:
     return Carrier(**_load(content))
+
+
+def _exchange_fields(exchange: ExchangeRates) -> dict[str, Any]:
+    return {
+        "base": exchange.base,
+        "rates": [
+            [rate.currency, _decimal(rate.rate), _micros(rate.effective_from)]
+            for rate in exchange.rates
+        ],
+    }
+
+
+def _exchange(content: bytes) -> ExchangeRates:
+    fields = _load(content)
+    rates = [
+        ExchangeRate(currency, rate, effective_from=None if since is None else from_micros(since))
+        for currency, rate, since in fields.pop("rates")
+    ]
+    return ExchangeRates(**fields, rates=rates)
 
 
 def _flags(content: bytes) -> BatchFlags:
@@ -304,6 +376,7 @@ _DECODERS: Mapping[str, Callable[[bytes], Item]] = {
     FLAGS: _flags,
     ACCESS: _access,
     GROUP: _group,
+    EXCHANGE: _exchange,
     DECK: Deck.from_bytes,
 }
 
@@ -318,3 +391,11 @@ def _day(day: date | None) -> str | None:
 
 def _date(stored: str | None) -> date | None:
     return None if stored is None else date.fromisoformat(stored)
+
+
+def _decimal(number: Decimal | None) -> str | None:
+    return None if number is None else f"{number:f}"
+
+
+def _micros(instant: datetime | None) -> int | None:
+    return None if instant is None else to_micros(instant)

@@ -27,7 +27,7 @@ from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
 from cardbill.reports import Reports
 from cardbill.rows import card_from_row, entry_from_row, record_from_row
-from cardbill.shelf import Carriers, Decks, Groups, Plans
+from cardbill.shelf import Carriers, Decks, Exchange, Groups, Plans
 from cardbill.throttling import Throttle
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Engine(CallFlow):
 
     Attributes:
         decks, groups, plans, carriers, access_numbers, batches: What is published and issued.
+        exchange: The exchange rates, published where there is more than one currency.
         callers: The callers' numbers that open cards without a PIN.
         control: What operators sell, block, freeze and void.
         reports: Figures over cards and calls.
@@ -99,6 +100,7 @@ class Engine(CallFlow):
         self.groups = Groups(self._shelf)
         self.plans = Plans(self._shelf)
         self.carriers = Carriers(self._shelf)
+        self.exchange = Exchange(self._shelf, self._now)
         self.batches = Batches(
             storage, self._shelf, keyring, self._journal, self._mover, self._now, below
         )

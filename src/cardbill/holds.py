@@ -11,6 +11,7 @@ from enum import Enum
 
 from attrs import evolve, frozen
 
+from cardbill.exchange import Quote
 from cardbill.increments import LONGEST_SECONDS
 from cardbill.rating import Limit, Rate
 from cardbill.routing import Route
@@ -53,6 +54,7 @@ class Hold:
         deck, deck_version, plan: Where the terms come from.
         tariff: The price terms.
         routes: The ways to carry it, in order.
+        quote: What the card's currency is worth.
         granted_at: When.
         cap_seconds: The longest it may ever last, for other reasons than money; ``None``:
             no such reason.
@@ -78,6 +80,7 @@ class Hold:
     plan: str
     tariff: Tariff
     routes: tuple[Route, ...]
+    quote: Quote
     granted_at: datetime
     cap_seconds: int | None
     capped_by: LimitedBy | None

@@ -175,6 +175,14 @@ def parts(field: str, value: object, per_one: int) -> int:
     return result
 
 
+def percentage(part: int, whole: int) -> Decimal | None:
+    """Return how many percent of `whole` a part is, half-up to 0.0001; ``None`` of nothing."""
+    if whole == 0:
+        return None
+    parts = round_ratio(abs(part) * 1_000_000, whole, 1, RoundingMode.HALF_UP)
+    return Decimal(f"{-parts if part < 0 else parts}E-4")
+
+
 def money(amount: int, currency: str) -> Money:
     """Return ledger units as ``Money``, with at least the currency's own decimals."""
     from moneyed import Money

@@ -14,9 +14,10 @@ from attrs import field, frozen
 
 from cardbill import money
 from cardbill.cycles import BillingCycle, CycleUnit
-from cardbill.errors import InvalidInput, MissingFields, PlanRefused
+from cardbill.errors import InvalidInput, MissingFields, PlanRefused, WrongCurrency
 from cardbill.groups import check_destinations
-from cardbill.names import check_choice, check_count, check_language, check_name
+from cardbill.names import check_choice, check_count, check_kind, check_language, check_name
+from cardbill.routing import LEAST_COST, Routing
 
 if TYPE_CHECKING:
     from moneyed import Currency, Money
@@ -102,6 +103,8 @@ class Plan:
         ani_rebind: What happens when the number is another card's: ``refuse`` (the default)
             or ``move``.
         barred: Prefixes, and names of destination groups, that cannot be called.
+        routing: In what order carriers are tried, and which earn too little; default: the
+            cheapest first, and all of them.
 
     Raises:
         MissingFields: Name, currency or deck is left out; each is named.
@@ -123,6 +126,7 @@ class Plan:
     ani_confirm: bool = True
     ani_rebind: Rebind = field(default=Rebind.REFUSE, converter=_rebind)
     barred: tuple[str, ...] = field(default=(), converter=_barred)
+    routing: Routing = LEAST_COST
 
     def __attrs_post_init__(self) -> None:
         required = ("name", "currency", "deck")
@@ -143,6 +147,10 @@ class Plan:
         if not isinstance(self.ani_confirm, bool):
             raise InvalidInput("ani_confirm", self.ani_confirm, "must be True or False")
         check_count("minimum_balance", self.minimum_units, 0, money.MAX_UNITS)
+        check_kind("routing", self.routing, Routing)
+        if self.routing.currency not in (None, self.currency):
+            problem = f"minimum_margin must be in {self.currency}"
+            raise WrongCurrency("routing", self.routing.minimum_margin, problem)
 
     @cached_property
     def minimum_units(self) -> int:

@@ -19,6 +19,8 @@ from cardbill.rows import card_from_row, record_from_row
 from cardbill.status import Status
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from moneyed import Money
 
     from cardbill.seals import Seals
@@ -91,9 +93,12 @@ class Utilisation:
 class DestinationMargin:
     """What the calls to one destination brought in. Amounts in ledger units.
 
+    Every amount of a call was converted once, at the rate that the call was granted at.
+
     Attributes:
         destination: The deck's name for it.
-        currency: ISO 4217 code.
+        currency: The ISO 4217 code of the base currency at the grant; without exchange
+            rates, of the cards.
         calls: Calls settled, answered or not.
         answered: Of these, with talk time.
         seconds: Charged talk time.
@@ -127,6 +132,11 @@ class DestinationMargin:
     def margin(self) -> Money:
         """Price before tax less cost."""
         return money.money(self.margin_units, self.currency)
+
+    @property
+    def margin_percent(self) -> Decimal | None:
+        """The margin in percent of the price of calls of known cost; ``None`` of no price."""
+        return money.percentage(self.margin_units, self.margin_units + self.cost_units)
 
 
 class Reports:
@@ -182,29 +192,31 @@ class Reports:
         )
 
     def margin_by_destination(self, *, batch: str | None = None) -> list[DestinationMargin]:
-        """Return revenue, cost and margin of settled calls by destination and currency.
+        """Return revenue, cost and margin of settled calls by destination, in base currency.
 
         Args:
             batch: Only calls of this batch's cards; default: all.
 
         Returns:
-            One row per destination and currency, the highest margin first.
+            One row per destination (and per base currency, if there has been more than
+            one), the highest margin first.
         """
         rows: dict[tuple[str, str], DestinationMargin] = {}
         for record in self._records(batch):
             if record.outcome is not Outcome.SETTLED:
                 continue
-            key = record.destination, record.currency
+            key = record.destination, record.base_currency
             row = rows.setdefault(key, DestinationMargin(destination=key[0], currency=key[1]))
             row.calls += 1
             row.answered += record.seconds > 0
             row.seconds += record.seconds
-            row.price_units += record.price_units
-            if record.cost_units is None or record.margin_units is None:
+            price, cost = record.base_price_units, record.base_cost_units
+            row.price_units += price
+            if cost is None:
                 row.uncosted += 1
             else:
-                row.cost_units += record.cost_units
-                row.margin_units += record.margin_units
+                row.cost_units += cost
+                row.margin_units += price - cost
         return sorted(rows.values(), key=lambda row: (-row.margin_units, row.destination))
 
     def _cards(self, batch: str) -> Iterator[CardRow]:

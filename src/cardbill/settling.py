@@ -18,6 +18,7 @@ from cardbill.cards import Card
 from cardbill.catalogue import CARRIER, DECK, Snapshot
 from cardbill.denials import Denial
 from cardbill.errors import CallEnded, IdempotencyMismatch, InvalidInput, UnknownCall
+from cardbill.exchange import ONE, Quote
 from cardbill.holds import Hold, LimitedBy, renewed, reported, whole_seconds
 from cardbill.plans import Unauthorised
 from cardbill.routing import Route
@@ -105,7 +106,7 @@ def settle(
         IdempotencyMismatch: It was settled before with other figures.
     """
     if (hold := card.holds.get(call_id)) is not None:
-        route = _route(hold, told, shelf, card.currency)
+        route = _route(hold, told, shelf)
         if told.talk_ms:
             _answered(card, hold, _answer_of(told, at), shelf)
         return card.settle(call_id, told, route, at)
@@ -117,7 +118,7 @@ def settle(
         return _same(ended, told)
     if ended.hold is None:
         return _unauthorised(card, call_id, told, number, shelf, at)
-    route = _route(ended.hold, told, shelf, card.currency)
+    route = _route(ended.hold, told, shelf)
     card.records = [r for r in card.records if r.call_id != call_id]
     if told.talk_ms:
         _answered(card, ended.hold, _answer_of(told, at), shelf)
@@ -160,6 +161,7 @@ def _unauthorised(
         return card.note(call_id, Outcome.UNAUTHORISED, told, at)
     seconds = whole_seconds(told.talk_ms)
     tariff = deck.tariff(match, number, answered, seconds)
+    own = shelf.exchange(card.currency).quote(card.currency, answered)
     hold = Hold(
         call_id=call_id,
         number=number,
@@ -171,6 +173,7 @@ def _unauthorised(
         plan=plan.name,
         tariff=tariff,
         routes=(),
+        quote=own or Quote(card.currency, card.currency, ONE),
         granted_at=answered,
         cap_seconds=None,
         capped_by=None,
@@ -183,7 +186,7 @@ def _unauthorised(
     if not card.opened:
         first_use(card, batch, (plan.name, version), at)
     _answered(card, hold, answered, shelf)
-    route = _route(hold, told, shelf, card.currency)
+    route = _route(hold, told, shelf)
     return card.charge_unauthorised(hold, told, route, at)
 
 
@@ -200,20 +203,31 @@ def _answered(card: Card, hold: Hold, answered_at: datetime, shelf: Snapshot) ->
         card.start_validity(shelf.batch(card.batch).expiry_after(answered))
 
 
-def _route(hold: Hold, told: Report, shelf: Snapshot, currency: str) -> Route | None:
+def _route(hold: Hold, told: Report, shelf: Snapshot) -> Route | None:
     """Return who carried the call; a carrier that was not granted is looked up."""
     route = hold.route(told.carrier)
     if told.carrier is None or route is not None:
         return route
     if not shelf.version(CARRIER, told.carrier):
         return None  # a misspelt carrier must not make the call free: its cost is unknown
-    deck = shelf.deck(shelf.carrier(told.carrier).deck)
+    carrier = shelf.carrier(told.carrier)
+    deck = shelf.deck(carrier.deck)
     match = deck.match(hold.number, hold.granted_at)
-    if match is None or deck.currency != currency:
+    quote = _quote(hold, deck.currency, shelf)
+    if match is None or quote is None:
         return None
     seconds = whole_seconds(told.talk_ms)
     tariff = deck.tariff(match, hold.number, hold.granted_at, seconds)
-    return Route(told.carrier, hold.number, match.prefix, tariff)
+    return Route(told.carrier, carrier.dialled(hold.number), match.prefix, tariff, quote)
+
+
+def _quote(hold: Hold, currency: str, shelf: Snapshot) -> Quote | None:
+    """Return what a currency was worth at a grant: as pinned there, or as published for then."""
+    for quote in (hold.quote, *(route.quote for route in hold.routes)):
+        if quote.currency == currency:
+            return quote
+    published = shelf.exchange(hold.quote.base).quote(currency, hold.granted_at)
+    return published if published and published.base == hold.quote.base else None
 
 
 def _same(record: CallRecord, told: Report) -> CallRecord:

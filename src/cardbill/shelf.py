@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cardbill import catalogue
 from cardbill.access import AccessNumber, plain_access
-from cardbill.catalogue import Item, NotLoaded, Snapshot
+from cardbill.carriers import Carrier
+from cardbill.catalogue import EXCHANGE, RATES, Item, NotLoaded, Snapshot
 from cardbill.decks import Deck
 from cardbill.errors import InvalidInput, InvalidNumber, WrongCurrency
+from cardbill.exchange import ExchangeRates
 from cardbill.groups import DestinationGroup, groups_of
 from cardbill.names import check_kind, check_name
 from cardbill.plans import Plan
-from cardbill.routing import Carrier
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cardbill.dialing import DialPlan
     from cardbill.journal import Journal
     from cardbill.storage.contract import Storage
@@ -154,13 +157,15 @@ class Plans(Collection[Plan]):
 
         Raises:
             UnknownName: There is no deck or no destination group of a name the plan gives.
-            WrongCurrency: That deck is in another currency.
+            WrongCurrency: That deck is in another currency; or there are exchange rates,
+                and none of the plan's currency.
         """
         check_kind("plan", plan, Plan)
         deck = self._shelf.get(lambda snapshot: snapshot.deck(plan.deck))
         if deck.currency != plan.currency:
             problem = f"deck {plan.deck!r} is in {deck.currency}"
             raise WrongCurrency("currency", plan.currency, problem)
+        _check_rate(self._shelf, "currency", plan.currency)
         for group in groups_of(plan.barred):
             self._shelf.get(partial(Snapshot.group, name=group))
         return self._shelf.publish(plan)
@@ -212,9 +217,11 @@ class Carriers(Collection[Carrier]):
 
         Raises:
             UnknownName: There is no deck of the name the carrier gives.
+            WrongCurrency: There are exchange rates, and none of that deck's currency.
         """
         check_kind("carrier", carrier, Carrier)
-        self._shelf.get(lambda snapshot: snapshot.deck(carrier.deck))
+        deck = self._shelf.get(lambda snapshot: snapshot.deck(carrier.deck))
+        _check_rate(self._shelf, "deck", deck.currency)
         return self._shelf.publish(carrier)
 
     def get(self, name: str) -> Carrier:
@@ -224,6 +231,73 @@ class Carriers(Collection[Carrier]):
             UnknownName: There is none.
         """
         return self._shelf.get(lambda snapshot: snapshot.carrier(name))
+
+
+class Exchange:
+    """What currencies are worth in the base currency, in which margins are kept."""
+
+    def __init__(self, shelf: Shelf, now: Callable[[], datetime]) -> None:
+        self._shelf = shelf
+        self._now = now
+
+    def publish(self, rates: ExchangeRates) -> int:
+        """Publish the base currency and all rates, in place of those before.
+
+        Calls authorized from now on are converted by them; those before keep their rates.
+
+        Returns:
+            The version.
+
+        Raises:
+            InvalidInput: It is no :class:`ExchangeRates`, or has no rate at all, not even a
+                future one, of a currency that a plan or a carrier uses; each is named.
+        """
+        check_kind("rates", rates, ExchangeRates)
+        if lacking := sorted(self._shelf.get(_currencies) - rates.currencies):
+            problem = "have none of a currency that a plan or a carrier uses"
+            raise InvalidInput("rates", ", ".join(lacking), problem)
+        return self._shelf.publish(rates)
+
+    def get(self) -> ExchangeRates | None:
+        """Return what was published last; ``None``: nothing yet, only a card's own currency."""
+        return self._shelf.get(_published)
+
+    def version(self) -> int:
+        """Return how often rates were published."""
+        return self._shelf.get(lambda snapshot: snapshot.version(EXCHANGE, RATES))
+
+    def missing(self, *, at: datetime | None = None) -> list[str]:
+        """Return the currencies of plans and carriers that have no rate in force.
+
+        No call is routed from or to these. Without any exchange rates nothing is missing.
+
+        Args:
+            at: The instant; default: now.
+
+        Raises:
+            InvalidInput: The instant has no time zone.
+        """
+        rates, instant = self.get(), self._now() if at is None else at
+        if rates is None:
+            return []
+        used = sorted(self._shelf.peek(_currencies))
+        return [currency for currency in used if rates.quote(currency, instant) is None]
+
+
+def _published(snapshot: Snapshot) -> ExchangeRates | None:
+    return snapshot.exchange("") if snapshot.version(EXCHANGE, RATES) else None
+
+
+def _currencies(snapshot: Snapshot) -> set[str]:
+    plans = {snapshot.plan(name).currency for name in snapshot.names(catalogue.PLAN)}
+    return plans | {deck.currency for _, deck in snapshot.carriers()}
+
+
+def _check_rate(shelf: Shelf, field: str, currency: str) -> None:
+    rates = shelf.peek(_published)
+    if rates is not None and currency not in rates.currencies:
+        problem = "has no exchange rate: publish the rates with one first"
+        raise WrongCurrency(field, currency, problem)
 
 
 class AccessNumbers(Collection[AccessNumber]):

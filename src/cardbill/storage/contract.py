@@ -99,7 +99,7 @@ class RecordRow(NamedTuple):
         carrier: Who carried the call, if known.
         seconds: Charged talk time.
         price, tax: Ledger units posted.
-        cost: Ledger units, if known.
+        cost: Ledger units of the carrier's currency, if known.
         detail: Opaque.
     """
 

@@ -469,6 +469,9 @@ def test_exchange_rates_are_followed_in_their_newest_version():
             snapshot.exchange("EUR")
         snapshot.put(*encode(exchange)[:2], version, encode(exchange)[2])
         assert snapshot.exchange("EUR") == snapshot.exchange("GBP") == exchange
+    back = snapshot.moved_to(3, {(EXCHANGE, "rates"): 1})
+    with pytest.raises(NotLoaded):  # older ones, each with all its dates, do not pile up
+        back.exchange("EUR")
 
 
 def test_an_older_deck_can_be_loaded_again_for_a_call_of_then():

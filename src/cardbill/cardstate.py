@@ -15,7 +15,7 @@ from typing import Any
 from cardbill.calls import CallRecord, Outcome, Report
 from cardbill.cards import Card
 from cardbill.errors import SchemaTooNew
-from cardbill.exchange import ONE, Quote
+from cardbill.exchange import Quote, itself
 from cardbill.holds import Hold, LimitedBy
 from cardbill.instants import from_micros, to_micros
 from cardbill.routing import Route
@@ -216,8 +216,8 @@ def _load_hold(stored: Sequence[Any], currency: str) -> Hold:
     call_id, number, ani, destination, prefix, deck, deck_version, plan, *terms = stored
     tariff, routes, granted_at, cap, capped_by, slice_seconds, charge, *grant = terms
     max_seconds, limited_by, amount, used_seconds, extension, renewed_at, *more = grant
-    base, parts = (more[0] if more else None) or (currency, ONE)
-    quote = Quote(currency, base, parts)
+    worth = more[0] if more else None
+    quote = Quote(currency, *worth) if worth else itself(currency)
     return Hold(
         call_id=call_id,
         number=number,

@@ -235,15 +235,17 @@ def routes(
         else:
             tariff = deck.tariff(match, number, at, lasting)
             route = Route(carrier.name, carrier.dialled(number), match.prefix, tariff, quote)
-            expected = _expected_seconds(carrier, seconds)
-            if policy.guards and not _earns(policy, route, sell, own, expected, at):
+            if policy.guards and not _earns(
+                policy, route, sell, own, _expected_seconds(carrier, seconds), at
+            ):
                 reason = "margin"
             else:
                 offers.append(_Offer(quote.in_base(route.cost(length, at)), carrier, route))
         if reason is not None:
             refused.append(Refused(carrier.name, reason))
-    offers.sort(key=_by_cost)
-    ordered = _ORDERS[policy.order](offers, policy, call_id)
+    ordered: Sequence[_Offer] = offers
+    if len(offers) > 1:
+        ordered = _ORDERS[policy.order](sorted(offers, key=_by_cost), policy, call_id)
     return tuple(offer.route for offer in ordered[: policy.most_routes]), tuple(refused)
 
 

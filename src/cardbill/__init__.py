@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from cardbill.deckfiles import read_deck
     from cardbill.decks import Deck, DeckRow, Match
     from cardbill.denials import Denial
+    from cardbill.dialects import (
+        CITY_CODE_NOTICE,
+        CODE_LIST_NOTICE,
+        NEW_RATE_NOTICE,
+        Dialect,
+        RateChange,
+    )
     from cardbill.dialing import NORTH_AMERICA, DialPlan
     from cardbill.dialplans import dial_plan
     from cardbill.engine import Engine, Swept
@@ -61,6 +68,13 @@ _HOMES = {
     "deckfiles": ("read_deck",),
     "decks": ("Deck", "DeckRow", "Match"),
     "denials": ("Denial",),
+    "dialects": (
+        "CITY_CODE_NOTICE",
+        "CODE_LIST_NOTICE",
+        "NEW_RATE_NOTICE",
+        "RateChange",
+        "Dialect",
+    ),
     "dialing": ("NORTH_AMERICA", "DialPlan"),
     "dialplans": ("dial_plan",),
     "engine": ("Engine", "Swept"),
@@ -88,6 +102,9 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CITY_CODE_NOTICE",
+    "CODE_LIST_NOTICE",
+    "NEW_RATE_NOTICE",
     "NORTH_AMERICA",
     "AccessKind",
     "AccessNumber",
@@ -113,6 +130,7 @@ __all__ = [
     "DestinationGroup",
     "DestinationMargin",
     "DialPlan",
+    "Dialect",
     "Engine",
     "Entry",
     "EntryKind",
@@ -131,6 +149,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Rate",
+    "RateChange",
     "Rebind",
     "RegisteredNumber",
     "Registration",

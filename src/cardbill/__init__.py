@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from cardbill.calls import CallRecord, Outcome
     from cardbill.cards import Entry, EntryKind
     from cardbill.cycles import BillingCycle, CycleUnit
+    from cardbill.deckdiff import DeckChange, DeckChanges, compare_decks
     from cardbill.deckfiles import read_deck
     from cardbill.decks import Deck, DeckRow, Match
+    from cardbill.deckwriting import write_deck
     from cardbill.denials import Denial
     from cardbill.dialects import (
         CITY_CODE_NOTICE,
@@ -65,8 +67,10 @@ _HOMES = {
     "calls": ("CallRecord", "Outcome"),
     "cards": ("Entry", "EntryKind"),
     "cycles": ("BillingCycle", "CycleUnit"),
+    "deckdiff": ("DeckChange", "DeckChanges", "compare_decks"),
     "deckfiles": ("read_deck",),
     "decks": ("Deck", "DeckRow", "Match"),
+    "deckwriting": ("write_deck",),
     "denials": ("Denial",),
     "dialects": (
         "CITY_CODE_NOTICE",
@@ -124,6 +128,8 @@ __all__ = [
     "Carrier",
     "CycleUnit",
     "Deck",
+    "DeckChange",
+    "DeckChanges",
     "DeckRow",
     "Denial",
     "Denied",
@@ -166,6 +172,7 @@ __all__ = [
     "Utilisation",
     "Validity",
     "__version__",
+    "compare_decks",
     "dial_plan",
     "errors",
     "format_money",
@@ -178,6 +185,7 @@ __all__ = [
     "price",
     "rate",
     "read_deck",
+    "write_deck",
 ]
 
 

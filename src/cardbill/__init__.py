@@ -22,9 +22,18 @@ if TYPE_CHECKING:
     from cardbill.cards import Entry, EntryKind
     from cardbill.carriers import Carrier
     from cardbill.cycles import BillingCycle, CycleUnit
+    from cardbill.deckdiff import DeckChange, DeckChanges, compare_decks
     from cardbill.deckfiles import read_deck
     from cardbill.decks import Deck, DeckRow, Match
+    from cardbill.deckwriting import write_deck
     from cardbill.denials import Denial
+    from cardbill.dialects import (
+        CITY_CODE_NOTICE,
+        CODE_LIST_NOTICE,
+        NEW_RATE_NOTICE,
+        Dialect,
+        RateChange,
+    )
     from cardbill.dialing import NORTH_AMERICA, DialPlan
     from cardbill.dialplans import dial_plan
     from cardbill.engine import Engine, Swept
@@ -61,9 +70,18 @@ _HOMES = {
     "cards": ("Entry", "EntryKind"),
     "carriers": ("Carrier",),
     "cycles": ("BillingCycle", "CycleUnit"),
+    "deckdiff": ("DeckChange", "DeckChanges", "compare_decks"),
     "deckfiles": ("read_deck",),
     "decks": ("Deck", "DeckRow", "Match"),
+    "deckwriting": ("write_deck",),
     "denials": ("Denial",),
+    "dialects": (
+        "CITY_CODE_NOTICE",
+        "CODE_LIST_NOTICE",
+        "NEW_RATE_NOTICE",
+        "RateChange",
+        "Dialect",
+    ),
     "dialing": ("NORTH_AMERICA", "DialPlan"),
     "dialplans": ("dial_plan",),
     "engine": ("Engine", "Swept"),
@@ -92,6 +110,9 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CITY_CODE_NOTICE",
+    "CODE_LIST_NOTICE",
+    "NEW_RATE_NOTICE",
     "NORTH_AMERICA",
     "AccessKind",
     "AccessNumber",
@@ -111,12 +132,15 @@ __all__ = [
     "Carrier",
     "CycleUnit",
     "Deck",
+    "DeckChange",
+    "DeckChanges",
     "DeckRow",
     "Denial",
     "Denied",
     "DestinationGroup",
     "DestinationMargin",
     "DialPlan",
+    "Dialect",
     "Engine",
     "Entry",
     "EntryKind",
@@ -137,6 +161,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Rate",
+    "RateChange",
     "Rebind",
     "Refused",
     "RegisteredNumber",
@@ -156,6 +181,7 @@ __all__ = [
     "Utilisation",
     "Validity",
     "__version__",
+    "compare_decks",
     "dial_plan",
     "errors",
     "format_money",
@@ -168,6 +194,7 @@ __all__ = [
     "price",
     "rate",
     "read_deck",
+    "write_deck",
 ]
 
 

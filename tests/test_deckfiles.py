@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 import cardbill
-from cardbill import Deck, DeckRow
-from cardbill.deckfiles import COLUMNS
+from cardbill import Band, Deck, DeckRow
+from cardbill.decklines import COLUMNS
 from cardbill.errors import DeckRefused, InvalidInput
 from cardbill.increments import Step
 from cardbill.rating import Rounding
 
+NIGHT = Band("night", "Mon-Sun 20:00-06:00")
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 ODD_LINES = [583, 7151, 24073, 24127, 24128, 24129, 24130, 24131, 27393]
 ODD_PREFIXES = ["43820", "37270", "23222", "38643", "386432", "386433", "386434", "386437", "1900"]
@@ -484,31 +485,46 @@ def test_every_header_documented_is_recognised():
         "minimum_charge": "0.2",
         "end_fee": "0.3",
         "surcharge_percent": "12.5",
+        "maximum_charge": "5",
+        "beyond_maximum": "disconnect",
+        "block_rounding": "total",
+        "steps": "0:0.06:30 30:0.05:6",
+        "rounding": "0.01 half_up",
+        "band": "night",
+        "current_price": "0.06",
+        "currency": "usd",
+        "change": "Closed",
         "blocked": "yes",
         "effective_from": "2024-01-01",
         "effective_until": "2025-01-01",
     }
     assert set(values) == set(COLUMNS)
+    same = ("prefix", "price_per_minute", "current_price", "currency")
     base = {"prefix": "44", "rate": "0.06"}
     for field, headers in COLUMNS.items():
         rest = {name: cell for name, cell in base.items() if name not in headers}
         for header in headers:
             cells = {**rest, header.upper(): values[field]}
-            told = only(",".join(cells) + "\n" + ",".join(cells.values()) + "\n")
+            told = only(",".join(cells) + "\n" + ",".join(cells.values()) + "\n", bands=[NIGHT])
             plain = only("prefix,rate\n44,0.06\n")
-            assert (told != plain) == (field not in ("prefix", "price_per_minute")), header
+            assert (told != plain) == (field not in same), header
 
 
 def test_all_terms_of_a_rate_come_from_their_columns():
     header = "prefix,rate,increments,connect fee,grace,free seconds,minimum charge,end fee,"
-    told = only(header + "surcharge\n44,0.06,60/6,0.1,5,7,0.2,0.3,12.5%\n").rate
+    header += "surcharge,maximum charge,beyond maximum,block rounding,rounding\n"
+    line = "44,0.06,60/6,0.1,5,7,0.2,0.3,12.5%,5,Disconnect,total,0.01 half_up\n"
+    told = only(header + line).rate
+    assert (told.maximum_charge, told.beyond_maximum.value) == (5_000_000, "disconnect")
+    assert told.block_rounding.value == "total"
+    assert told.rounding == Rounding(10_000, cardbill.RoundingMode.HALF_UP)
     assert [(s.from_second, s.price_per_minute, s.increment) for s in told.steps] == [
         (0, 60_000, 60),
         (60, 60_000, 6),
     ]
     assert (told.connect_fee, told.grace_seconds, told.free_seconds) == (100_000, 5, 7)
     assert (told.minimum_charge, told.end_fee, told.surcharge_ppm) == (200_000, 300_000, 125_000)
-    assert told.rounding == Rounding()
+    assert only("prefix,rate\n44,0.06\n").rate.rounding == Rounding()
 
 
 def test_a_rounding_is_given_to_every_rate():
@@ -622,9 +638,25 @@ def test_a_price_is_taken_exactly(cell: str, units: int):
         ("Surcharge", "%", "invalid"),
         ("Surcharge", "5%%", "invalid"),
         ("Surcharge", "0.00001", "inexact"),
+        ("Maximum Charge", "-1", "invalid"),
+        ("Maximum Charge", "0.00005", "invalid"),  # no multiple of the rounding unit
+        ("Beyond Maximum", "stop", "invalid"),
+        ("Block Rounding", "x", "invalid"),
+        ("Rounding", "0.0001", "invalid"),
+        ("Rounding", "0 up", "invalid"),
+        ("Steps", "0:0.1", "invalid"),
+        ("Steps", "0:0.1:0", "invalid"),
+        ("Steps", "0:0.2:60", "invalid"),  # another price than the row's
+        ("Steps", "1:0.1:60", "invalid"),
+        ("Steps", "0:0.1:60 0:0.1:6", "invalid"),
+        ("Currency", "EUR", "currency"),
+        ("Band", "night", "unknown-band"),
+        ("Change", "Pending", "unknown-change"),
+        ("Current_Price", "x", "invalid"),
         ("Blocked", "maybe", "invalid"),
         ("Blocked", "2", "invalid"),
         ("Start Date", "28/12/2010", "invalid"),
+        ("Start Date", "03/04/2010", "ambiguous-date"),
         ("Start Date", "2010-02-29", "invalid"),
         ("Start Date", "2010-06-31", "invalid"),
         ("Start Date", "40542", "invalid"),

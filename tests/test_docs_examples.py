@@ -26,7 +26,7 @@ import pytest
 from tests.docs_setup import SETUP
 from tests.source_tree import ROOT
 
-EXTRAS = {"numpy", "psycopg", "pyarrow"}
+EXTRAS = {"numpy", "openpyxl", "psycopg", "pyarrow"}
 
 NOT_RUN = re.compile(r"\s*<!--\s*not run:\s*(?P<reason>.+?)\s*-->\s*")
 FENCE = re.compile(r"\s*(?P<fence>`{3,}|~{3,})\s*(?P<language>\S*).*")

@@ -38,6 +38,7 @@ ONLY_FOR = {
 ALLOWED = {
     ("csvfiles", "os"),  # os.PathLike only
     ("deckfiles", "os"),  # os.PathLike only
+    ("workbooks", "os"),  # os.PathLike only
     ("keyring", "os"),  # a key file is made and read with its permissions in one step
     ("keyring", "secrets"),  # new keys are made here, from the system's own source
 }

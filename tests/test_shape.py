@@ -34,6 +34,7 @@ HEAVY = {
     "hypothesis",
     "moneyed",
     "numpy",
+    "openpyxl",
     "phonenumbers",
     "psycopg",
     "pyarrow",

@@ -22,9 +22,18 @@ if TYPE_CHECKING:
     from cardbill.carriers import Carrier
     from cardbill.charges import Charge, Short, Trigger
     from cardbill.cycles import BillingCycle, CycleUnit
+    from cardbill.deckdiff import DeckChange, DeckChanges, compare_decks
     from cardbill.deckfiles import read_deck
     from cardbill.decks import Deck, DeckRow, Match
+    from cardbill.deckwriting import write_deck
     from cardbill.denials import Denial
+    from cardbill.dialects import (
+        CITY_CODE_NOTICE,
+        CODE_LIST_NOTICE,
+        NEW_RATE_NOTICE,
+        Dialect,
+        RateChange,
+    )
     from cardbill.dialing import NORTH_AMERICA, DialPlan
     from cardbill.dialplans import dial_plan
     from cardbill.engine import Engine, Swept
@@ -68,9 +77,18 @@ _HOMES = {
     "charges": ("Charge", "Short", "Trigger"),
     "cycles": ("BillingCycle", "CycleUnit"),
     "carriers": ("Carrier",),
+    "deckdiff": ("DeckChange", "DeckChanges", "compare_decks"),
     "deckfiles": ("read_deck",),
     "decks": ("Deck", "DeckRow", "Match"),
+    "deckwriting": ("write_deck",),
     "denials": ("Denial",),
+    "dialects": (
+        "CITY_CODE_NOTICE",
+        "CODE_LIST_NOTICE",
+        "NEW_RATE_NOTICE",
+        "RateChange",
+        "Dialect",
+    ),
     "dialing": ("NORTH_AMERICA", "DialPlan"),
     "dialplans": ("dial_plan",),
     "engine": ("Engine", "Swept"),
@@ -104,6 +122,9 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CITY_CODE_NOTICE",
+    "CODE_LIST_NOTICE",
+    "NEW_RATE_NOTICE",
     "NORTH_AMERICA",
     "AccessKind",
     "AccessNumber",
@@ -124,12 +145,15 @@ __all__ = [
     "Charge",
     "CycleUnit",
     "Deck",
+    "DeckChange",
+    "DeckChanges",
     "DeckRow",
     "Denial",
     "Denied",
     "DestinationGroup",
     "DestinationMargin",
     "DialPlan",
+    "Dialect",
     "Engine",
     "Entry",
     "EntryKind",
@@ -155,6 +179,7 @@ __all__ = [
     "Plan",
     "PriceLine",
     "Rate",
+    "RateChange",
     "Rebind",
     "Refused",
     "RegisteredNumber",
@@ -185,6 +210,7 @@ __all__ = [
     "Utilisation",
     "Validity",
     "__version__",
+    "compare_decks",
     "dial_plan",
     "errors",
     "format_money",
@@ -197,6 +223,7 @@ __all__ = [
     "price",
     "rate",
     "read_deck",
+    "write_deck",
 ]
 
 

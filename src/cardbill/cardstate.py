@@ -17,7 +17,7 @@ from cardbill.calls import CallRecord, Outcome, Report
 from cardbill.callterms import CallCharge, CallTerms, Line, LineKind
 from cardbill.cards import Card
 from cardbill.errors import SchemaTooNew
-from cardbill.exchange import ONE, Quote
+from cardbill.exchange import Quote, itself
 from cardbill.holds import Hold, LimitedBy
 from cardbill.instants import from_micros, to_micros
 from cardbill.ledger import Entry
@@ -356,8 +356,7 @@ def _load_hold(stored: Sequence[Any], currency: str) -> Hold:
     tariff, routes, granted_at, cap, capped_by, slice_seconds, charge, *grant = terms
     max_seconds, limited_by, amount, used_seconds, extension, renewed_at, *more = grant
     worth, *access = more or [None]
-    base, parts = worth or (currency, ONE)
-    quote = Quote(currency, base, parts)
+    quote = Quote(currency, *worth) if worth else itself(currency)
     return Hold(
         call_id=call_id,
         number=number,

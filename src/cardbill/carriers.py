@@ -136,7 +136,7 @@ class Carrier:
 
     def blocks(self, number: str) -> bool:
         """Say whether an E.164 number is under one of the blocked prefixes."""
-        return bool(self.blocked_prefixes) and number.startswith(self.blocked_prefixes)
+        return number.startswith(self.blocked_prefixes)
 
     def dialled(self, number: str) -> str:
         """Return what the switch sends this carrier for an E.164 number."""

@@ -95,6 +95,7 @@ class Snapshot:
         self._heads = dict(heads)
         self._items: dict[tuple[str, str, int], Any] = {}
         self._rules: dict[tuple[Any, ...], TaxRules] = {}
+        self._carriers: tuple[tuple[Carrier, Deck], ...] | None = None
 
     def moved_to(self, revision: int, heads: Mapping[tuple[str, str], int]) -> Snapshot:
         """Return the snapshot at a later revision; what was loaded stays loaded.
@@ -140,10 +141,12 @@ class Snapshot:
         """Return a deck, by default its newest version."""
         return self._item(DECK, name, Deck, version)
 
-    def carriers(self) -> list[tuple[Carrier, Deck]]:
+    def carriers(self) -> tuple[tuple[Carrier, Deck], ...]:
         """Return every carrier with the newest version of its deck."""
-        found = [self._item(CARRIER, name, Carrier) for name in self.names(CARRIER)]
-        return [(carrier, self.deck(carrier.deck)) for carrier in found]
+        if self._carriers is None:  # each call asks, and one revision has the same all along
+            found = [self._item(CARRIER, name, Carrier) for name in self.names(CARRIER)]
+            self._carriers = tuple((carrier, self.deck(carrier.deck)) for carrier in found)
+        return self._carriers
 
     def carrier(self, name: str) -> Carrier:
         """Return a carrier as it stands now."""

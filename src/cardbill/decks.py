@@ -109,7 +109,8 @@ class Deck:
         bands: Its time bands, and the IANA zone that their hours are in.
         band_rating: How calls are rated that last from one band into another.
         problems: Rows of the file it was read from that could not be used and were
-            skipped on request. Not stored.
+            blocked on request. Not stored.
+        warnings: Rows of that file that can be used and look wrong. Not stored.
     """
 
     def __init__(
@@ -122,11 +123,13 @@ class Deck:
         bands: Bands,
         band_rating: BandRating,
         problems: Sequence[RowProblem] = (),
+        warnings: Sequence[RowProblem] = (),
     ) -> None:
         self.currency = currency
         self.bands = bands
         self.band_rating = band_rating
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
         self._terms = terms
         self._term_bands = term_bands
         self._names = names
@@ -143,6 +146,7 @@ class Deck:
         time_zone: str = "UTC",
         band_rating: BandRating | str = BandRating.AT_START,
         problems: Sequence[RowProblem] = (),
+        warnings: Sequence[RowProblem] = (),
     ) -> Deck:
         """Return the deck of these rows, in any order.
 
@@ -155,6 +159,7 @@ class Deck:
                 ``split``: each increment is rated by the band in which it begins, as far
                 as the deck has a rate for the number in that band.
             problems: What to keep as :attr:`problems`.
+            warnings: What to keep as :attr:`warnings`.
 
         Raises:
             InvalidInput: There are no rows; bands overlap; the zone is unknown.
@@ -192,7 +197,7 @@ class Deck:
         stored = [[*rate_to_list(rate), int(blocked)] for rate, blocked, _ in known_terms]
         banded = [band for _, _, band in known_terms]
         named = list(known_names)
-        return cls(code, stored, banded, named, columns, known_bands, mode, problems)
+        return cls(code, stored, banded, named, columns, known_bands, mode, problems, warnings)
 
     @property
     def splits(self) -> bool:

@@ -47,6 +47,12 @@ class Quote(NamedTuple):
         return money.round_ratio(units * self.parts, ONE, 1, RoundingMode.HALF_UP)
 
 
+@lru_cache(maxsize=512)
+def itself(currency: str) -> Quote:
+    """Return what a currency is worth where it is the base currency."""
+    return Quote(currency, currency, ONE)
+
+
 def _code(currency: object) -> str:
     return money.currency_code("currency", currency) if currency else ""
 
@@ -139,22 +145,20 @@ class ExchangeRates:
         return frozenset(self._quotes)
 
     def quote(self, currency: str, at: datetime) -> Quote | None:
-        """Return what a currency is worth at an instant; ``None``: there is no rate then.
-
-        Raises:
-            InvalidInput: The instant has no time zone.
-        """
+        """Return what a currency is worth at an instant (aware); ``None``: no rate then."""
         known = self._quotes.get(currency)
         if known is None:
             return None
         begins, quotes = known
-        place = bisect_right(begins, to_micros(aware("at", at)))
+        if begins[-1] == _ALWAYS:  # there is but one
+            return quotes[0]
+        place = bisect_right(begins, to_micros(at))
         return quotes[place - 1] if place else None
 
     @cached_property
     def _quotes(self) -> dict[str, tuple[list[int], list[Quote]]]:
         """By currency: the instants from which rates are in force, rising, and the rates."""
-        found = {self.base: ([_ALWAYS], [Quote(self.base, self.base, ONE)])}
+        found = {self.base: ([_ALWAYS], [itself(self.base)])}
         for rate in self.rates:
             begins, quotes = found.setdefault(rate.currency, ([], []))
             begins.append(_begin(rate))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from attrs import frozen
 
 from cardbill import money
+from cardbill.csvfiles import csv_line
 from cardbill.errors import InvalidInput
 from cardbill.inquiry import look_up
 from cardbill.pins import MASK
@@ -109,15 +108,6 @@ def issued_pin(
     )
 
 
-def csv_line(cells: Sequence[object]) -> str:
-    """Return one line of CSV whose cells no spreadsheet takes for a formula."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(
-        ["" if cell is None else _plain(str(cell)) for cell in cells]
-    )
-    return line.getvalue()
-
-
 def export_columns(batch: Batch) -> tuple[str, ...]:
     """Return the columns of a batch's export; ``card_number`` where its cards have one."""
     return EXPORT_COLUMNS if batch.numbering is None else (*EXPORT_COLUMNS, "card_number")
@@ -139,11 +129,6 @@ def export_line(pin: IssuedPin) -> str:
             *([] if pin.card_number is None else [pin.card_number]),
         )
     )
-
-
-def _plain(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula (OWASP: = + - @ TAB CR)."""
-    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from attrs import evolve
 
 from cardbill.batches import Batch
 from cardbill.catalogue import BATCH
+from cardbill.csvfiles import csv_line
 from cardbill.errors import (
     DuplicateName,
     KeyMissing,
@@ -23,7 +24,6 @@ from cardbill.errors import (
 )
 from cardbill.exporting import (
     IssuedPin,
-    csv_line,
     destination,
     export_columns,
     export_line,

@@ -194,6 +194,17 @@ def money(amount: int, currency: str) -> Money:
     return Money(Decimal(f"{amount // 10 ** (DECIMALS - places)}E-{places}"), whole)
 
 
+def plain(parts: int, decimals: int = DECIMALS) -> str:
+    """Return an amount of at least 0 as plain digits, none too many: ``0.024``.
+
+    Args:
+        parts: Ledger units, or other parts.
+        decimals: How many of them make one: 10 to this power.
+    """
+    whole, fraction = divmod(parts, 10**decimals)
+    return f"{whole}.{fraction:0{decimals}d}".rstrip("0").rstrip(".")
+
+
 def text(amount: int, currency: str, *, locale: str = "en_US") -> str:
     """Return ledger units as people of that locale write them: ``$4.975``, ``4,975 €``."""
     from babel import Locale

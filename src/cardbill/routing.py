@@ -13,6 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import field, frozen
@@ -174,11 +175,21 @@ class Refused(NamedTuple):
 
 
 class _Offer(NamedTuple):
-    """What a carrier would take the call for: in the base currency, to compare it by."""
+    """A carrier that may take the call, and what it costs by it in the base currency."""
 
     cost: int
+    name: str
     carrier: Carrier
-    route: Route
+    prefix: str
+    tariff: Tariff
+    quote: Quote
+
+    def route(self, number: str) -> Route:
+        sent = self.carrier.dialled(number)
+        return Route(self.name, sent, self.prefix, self.tariff, self.quote)
+
+
+_by_cost = itemgetter(0, 1)
 
 
 def routes(
@@ -220,7 +231,7 @@ def routes(
     offers: list[_Offer] = []
     refused: list[Refused] = []
     for carrier, deck in carriers:
-        quote = rates.quote(deck.currency, at)
+        quote = own if deck.currency == currency else rates.quote(deck.currency, at)
         reason = None
         if own is None or quote is None:
             reason = "currency"
@@ -234,31 +245,29 @@ def routes(
             reason = "full"
         else:
             tariff = deck.tariff(match, number, at, lasting)
-            route = Route(carrier.name, carrier.dialled(number), match.prefix, tariff, quote)
-            expected = _expected_seconds(carrier, seconds)
-            if policy.guards and not _earns(policy, route, sell, own, expected, at):
+            cost = quote.in_base(tariff.price(length, at))
+            offer = _Offer(cost, carrier.name, carrier, match.prefix, tariff, quote)
+            if policy.guards and not _earns(offer, policy, sell, own, seconds, at):
                 reason = "margin"
             else:
-                offers.append(_Offer(quote.in_base(route.cost(length, at)), carrier, route))
+                offers.append(offer)
         if reason is not None:
             refused.append(Refused(carrier.name, reason))
     offers.sort(key=_by_cost)
     ordered = _ORDERS[policy.order](offers, policy, call_id)
-    return tuple(offer.route for offer in ordered[: policy.most_routes]), tuple(refused)
-
-
-def _expected_seconds(carrier: Carrier, longest: int | None) -> int:
-    """Return how long a call by that carrier is expected to last."""
-    expected = REFERENCE_SECONDS if carrier.acd_seconds is None else carrier.acd_seconds
-    return expected if longest is None else min(expected, longest)
+    found = tuple(offer.route(number) for offer in ordered[: policy.most_routes])
+    return found, tuple(refused)
 
 
 def _earns(
-    policy: Routing, route: Route, sell: Tariff, own: Quote, seconds: int, at: datetime
+    offer: _Offer, policy: Routing, sell: Tariff, own: Quote, longest: int | None, at: datetime
 ) -> bool:
-    """Say whether a call of that length earns as much as the policy wants, fees and all."""
+    """Say whether a call as it is expected earns as much as the policy wants, fees and all."""
+    acd = offer.carrier.acd_seconds
+    seconds = REFERENCE_SECONDS if acd is None else acd
+    seconds = seconds if longest is None else min(seconds, longest)
     price = own.in_base(sell.price(seconds, at))
-    margin = price - route.quote.in_base(route.cost(seconds, at))
+    margin = price - offer.quote.in_base(offer.tariff.price(seconds, at))
     return (
         policy.minimum_margin is None or margin >= own.in_base(policy.minimum_margin_units)
     ) and (
@@ -268,10 +277,6 @@ def _earns(
 
 
 # -- orders: each is given the offers by cost and name, and sorts stably ----------------------
-
-
-def _by_cost(offer: _Offer) -> tuple[int, str]:
-    return offer.cost, offer.carrier.name
 
 
 def _cheapest(offers: Sequence[_Offer], _policy: Routing, _call_id: str) -> Sequence[_Offer]:
@@ -304,7 +309,7 @@ def _blended(offers: Sequence[_Offer], policy: Routing, _call_id: str) -> Sequen
 def _shared(offers: Sequence[_Offer], policy: Routing, call_id: str) -> Sequence[_Offer]:
     # By name, so that a change of price changes nobody's lot. Each draw takes its part of one
     # large number; ten draws of a thousand carriers take 200 of its 256 bits.
-    left = sorted((offer for offer in offers if offer.carrier.weight), key=lambda o: o.carrier.name)
+    left = sorted((offer for offer in offers if offer.carrier.weight), key=lambda o: o.name)
     total = sum(offer.carrier.weight for offer in left)
     chance = int.from_bytes(hashlib.sha256(call_id.encode()).digest(), "big")
     drawn: list[_Offer] = []

@@ -27,7 +27,7 @@ from cardbill.cards import Card
 from cardbill.catalogue import CARRIER, DECK, Snapshot
 from cardbill.denials import Denial
 from cardbill.errors import CallEnded, IdempotencyMismatch, InvalidInput, UnknownCall
-from cardbill.exchange import ONE, Quote
+from cardbill.exchange import Quote, itself
 from cardbill.holds import Hold, LimitedBy, renewed, reported, whole_seconds
 from cardbill.packages import Unit
 from cardbill.plans import Unauthorised
@@ -198,7 +198,7 @@ def _unauthorised(
         plan=plan.name,
         terms=terms,
         routes=(),
-        quote=own or Quote(card.currency, card.currency, ONE),
+        quote=own or itself(card.currency),
         granted_at=answered,
         cap_seconds=None,
         capped_by=None,

@@ -17,6 +17,7 @@ from cardbill.decks import Deck
 from cardbill.errors import InvalidInput, InvalidNumber, WrongCurrency
 from cardbill.exchange import ExchangeRates
 from cardbill.groups import DestinationGroup
+from cardbill.instants import aware
 from cardbill.jurisdictions import Jurisdiction, check_taxed_once
 from cardbill.names import check_kind, check_name
 from cardbill.plans import Plan
@@ -334,7 +335,7 @@ class Exchange:
         Raises:
             InvalidInput: The instant has no time zone.
         """
-        rates, instant = self.get(), self._now() if at is None else at
+        rates, instant = self.get(), self._now() if at is None else aware("at", at)
         if rates is None:
             return []
         used = sorted(self._shelf.peek(_currencies))

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from cardbill import money
 from cardbill.batches import Batch
-from cardbill.csvfiles import Table
+from cardbill.csvfiles import csv_table
 from cardbill.errors import InvalidInput, RowProblem
 from cardbill.instants import parse_instant
 
@@ -78,7 +78,7 @@ class Upload:
         self.refused = 0
         self._batch = batch
         self._dialled = dialled
-        self._table = Table(file)
+        self._table = csv_table(file)
         self._at = self._table.locate(COLUMNS, columns, required=("pin",))
         self._lines = array("Q")  # of the rows yielded so far
         self._alphabets: Counter[tuple[int, int]] = Counter()  # (symbols, length) -> PINs

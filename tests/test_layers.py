@@ -50,6 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "ratecells",
         "deckchecks",
         "decklines",
+        "explaining",
         "deckfiles",
         "exchange",
         "deckdiff",

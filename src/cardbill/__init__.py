@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cardbill.engine import Engine, Swept
     from cardbill.errors import CardbillError
     from cardbill.exchange import ExchangeRate, ExchangeRates
+    from cardbill.explaining import Explanation, Line, LineKind, explain
     from cardbill.exporting import IssuedPin
     from cardbill.flags import BatchFlags
     from cardbill.groups import DestinationGroup
@@ -86,6 +87,7 @@ _HOMES = {
     "dialplans": ("dial_plan",),
     "engine": ("Engine", "Swept"),
     "errors": ("CardbillError",),
+    "explaining": ("Explanation", "Line", "LineKind", "explain"),
     "flags": ("BatchFlags",),
     "groups": ("DestinationGroup",),
     "holds": ("LimitedBy",),
@@ -146,6 +148,7 @@ __all__ = [
     "EntryKind",
     "ExchangeRate",
     "ExchangeRates",
+    "Explanation",
     "FirstUse",
     "Generated",
     "Grant",
@@ -154,6 +157,8 @@ __all__ = [
     "IssuedPin",
     "Keyring",
     "LimitedBy",
+    "Line",
+    "LineKind",
     "Match",
     "NotRegistered",
     "NumberCheck",
@@ -184,6 +189,7 @@ __all__ = [
     "compare_decks",
     "dial_plan",
     "errors",
+    "explain",
     "format_money",
     "format_number",
     "max_duration",

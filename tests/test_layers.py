@@ -51,6 +51,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "deckchecks",
         "decklines",
         "explaining",
+        "disclosing",
         "deckfiles",
         "exchange",
         "deckdiff",

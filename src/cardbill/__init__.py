@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from cardbill.dialing import NORTH_AMERICA, DialPlan
     from cardbill.dialplans import dial_plan
+    from cardbill.disclosing import CallsOf, Disclosure, disclose
     from cardbill.engine import Engine, Swept
     from cardbill.errors import CardbillError
     from cardbill.exchange import ExchangeRate, ExchangeRates
@@ -85,6 +86,7 @@ _HOMES = {
     ),
     "dialing": ("NORTH_AMERICA", "DialPlan"),
     "dialplans": ("dial_plan",),
+    "disclosing": ("CallsOf", "Disclosure", "disclose"),
     "engine": ("Engine", "Swept"),
     "errors": ("CardbillError",),
     "explaining": ("Explanation", "Line", "LineKind", "explain"),
@@ -129,6 +131,7 @@ __all__ = [
     "BlockRounding",
     "CallRecord",
     "Caller",
+    "CallsOf",
     "CardView",
     "CardbillError",
     "Carrier",
@@ -143,6 +146,7 @@ __all__ = [
     "DestinationMargin",
     "DialPlan",
     "Dialect",
+    "Disclosure",
     "Engine",
     "Entry",
     "EntryKind",
@@ -188,6 +192,7 @@ __all__ = [
     "__version__",
     "compare_decks",
     "dial_plan",
+    "disclose",
     "errors",
     "explain",
     "format_money",

@@ -61,7 +61,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("flags", "carriers", "routing", "plans", "catalogue"),
     ("holds", "calls", "cards", "cardstate"),
-    ("answers", "authorization", "settling", "registration", "ivr"),
+    ("answers", "authorization", "settling", "registration", "quoting", "recounting", "ivr"),
     (
         "storage.contract",
         "storage.checks",

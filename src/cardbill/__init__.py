@@ -54,7 +54,9 @@ if TYPE_CHECKING:
     from cardbill.numberplans import NumberCheck
     from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
     from cardbill.plans import Plan, Rebind, Unauthorised, Unreported
+    from cardbill.quoting import CallExplanation, Offer, PassedOver
     from cardbill.rating import Beyond, Rate, Rounding, max_duration, price, rate
+    from cardbill.recounting import RecordExplanation
     from cardbill.registration import NotRegistered, RegisteredNumber, Registration
     from cardbill.reports import DestinationMargin, Utilisation
     from cardbill.routing import Refused, Route, RouteOrder, Routing
@@ -104,7 +106,9 @@ _HOMES = {
     "numberplans": ("NumberCheck",),
     "opening": ("open", "open_storage"),
     "plans": ("Plan", "Rebind", "Unauthorised", "Unreported"),
+    "quoting": ("CallExplanation", "Offer", "PassedOver"),
     "rating": ("Beyond", "Rate", "Rounding", "max_duration", "price", "rate"),
+    "recounting": ("RecordExplanation",),
     "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
     "reports": ("DestinationMargin", "Utilisation"),
     "routing": ("Refused", "Route", "RouteOrder", "Routing"),
@@ -129,6 +133,7 @@ __all__ = [
     "Beyond",
     "BillingCycle",
     "BlockRounding",
+    "CallExplanation",
     "CallRecord",
     "Caller",
     "CallsOf",
@@ -167,11 +172,14 @@ __all__ = [
     "NotRegistered",
     "NumberCheck",
     "NumberType",
+    "Offer",
     "Outcome",
+    "PassedOver",
     "Plan",
     "Rate",
     "RateChange",
     "Rebind",
+    "RecordExplanation",
     "Refused",
     "RegisteredNumber",
     "Registration",

@@ -23,7 +23,7 @@ from cardbill.increments import LONGEST_SECONDS, Stretch, stretches
 from cardbill.instants import aware
 from cardbill.names import check_count
 from cardbill.rating import MINUTE, SURCHARGE_PARTS, Rate
-from cardbill.tariffs import Tariff, second_of
+from cardbill.tariffs import Tariff
 
 if TYPE_CHECKING:
     from moneyed import Money
@@ -40,6 +40,8 @@ class LineKind(Enum):
 
     TALK = "talk"
     """Talk time: what the switch reported, or what is charged of it."""
+    GRANTED = "granted"
+    """The talk time that the grant allowed."""
     GRACE = "grace"
     """The call was too short to be charged."""
     FREE = "free"
@@ -278,9 +280,9 @@ def _stretch_line(stretch: Stretch, begin: datetime | None, bands: Bands | None)
     if begin is not None:
         at = begin + timedelta(seconds=stretch.begin)
         details["begins_at"] = at.isoformat()
-        if bands is not None and (number := bands.at(second_of(at))):
-            details["band"] = bands.bands[number - 1].name
-            text += f", {details['band']}"
+        if bands is not None and (band := bands.name_at(at)):
+            details["band"] = band
+            text += f", {band}"
     return Line(
         kind=LineKind.USAGE,
         text=text,

@@ -60,7 +60,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "cycles",
     ),
     ("flags", "carriers", "routing", "plans", "catalogue"),
-    ("holds", "calls", "cards", "cardstate"),
+    ("holds", "calls", "rerating", "cards", "cardstate"),
     ("answers", "authorization", "settling", "registration", "quoting", "recounting", "ivr"),
     (
         "storage.contract",

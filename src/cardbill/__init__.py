@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from cardbill.recounting import RecordExplanation
     from cardbill.registration import NotRegistered, RegisteredNumber, Registration
     from cardbill.reports import DestinationMargin, Utilisation
+    from cardbill.rerating import Comparison, DestinationComparison
     from cardbill.routing import Refused, Route, RouteOrder, Routing
     from cardbill.status import Status
     from cardbill.throttling import GuessLimit, GuessPool, Throttle
@@ -111,6 +112,7 @@ _HOMES = {
     "recounting": ("RecordExplanation",),
     "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
     "reports": ("DestinationMargin", "Utilisation"),
+    "rerating": ("Comparison", "DestinationComparison"),
     "routing": ("Refused", "Route", "RouteOrder", "Routing"),
     "status": ("Status",),
     "throttling": ("GuessLimit", "GuessPool", "Throttle"),
@@ -140,6 +142,7 @@ __all__ = [
     "CardView",
     "CardbillError",
     "Carrier",
+    "Comparison",
     "CycleUnit",
     "Deck",
     "DeckChange",
@@ -147,6 +150,7 @@ __all__ = [
     "DeckRow",
     "Denial",
     "Denied",
+    "DestinationComparison",
     "DestinationGroup",
     "DestinationMargin",
     "DialPlan",

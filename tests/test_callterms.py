@@ -12,7 +12,7 @@ from attrs import evolve
 
 from cardbill import Jurisdiction, Tax, Unit, rate
 from cardbill.buckets import Draw
-from cardbill.callterms import Bill, CallCharge, CallTerms, LineKind
+from cardbill.callterms import Bill, BillKind, CallCharge, CallTerms
 from cardbill.rating import Limit, Rate
 from cardbill.tariffs import SETUP_SECONDS, Tariff, second_of
 from cardbill.taxes import TaxRules, rules_at
@@ -92,7 +92,7 @@ def check_bill(terms: CallTerms, seconds: int, bill: Bill, rated: int, base: Rat
     units = {unit: sum(draw.units for draw in terms.draws if draw.unit is unit) for unit in Unit}
     used = {unit: sum(draw.units for draw in bill.draws if draw.unit is unit) for unit in Unit}
     kinds = [line.kind for line in bill.lines]
-    assert kinds == sorted(kinds, key=list(LineKind).index)
+    assert kinds == sorted(kinds, key=list(BillKind).index)
     assert bill.rated == rated
     if seconds <= base.grace_seconds:
         assert bill.total == 0 == sum(used.values())
@@ -107,7 +107,7 @@ def check_bill(terms: CallTerms, seconds: int, bill: Bill, rated: int, base: Rat
     for each in terms.charges:
         share = Fraction(rated * each.parts, 1_000_000)
         quoted += each.units + (2 * share + 1) // 2
-    tax = sum(line.amount for line in bill.lines if line.kind is LineKind.TAX)
+    tax = sum(line.amount for line in bill.lines if line.kind is BillKind.TAX)
     net = bill.total - tax
     inclusive = terms.taxes is not None and any(each.inclusive for each in terms.taxes.taxes)
     assert (bill.total if inclusive else net) == quoted
@@ -243,8 +243,8 @@ def test_a_bucket_of_calls_covers_the_price_and_leaves_the_charges():
     terms = CallTerms(UK, (fee,), draws=(Draw(1, Unit.CALLS, 1, False),))
     bill = terms.bill(3_600, GRANT)
     assert [(line.kind, line.amount) for line in bill.lines] == [
-        (LineKind.PRICE, 0),
-        (LineKind.CHARGE, 5 * CENT),
+        (BillKind.PRICE, 0),
+        (BillKind.CHARGE, 5 * CENT),
     ]
     assert terms.longest(5 * CENT, None, GRANT) == Limit(None, by_money=False)
     assert terms.longest(5 * CENT - 1, None, GRANT) == Limit(0, by_money=True)
@@ -263,8 +263,8 @@ def test_a_bucket_of_money_pays_the_rated_price_only():
 def test_inclusive_tax_is_inside_what_is_paid():
     bill = CallTerms(UK, taxes=taxes(VAT)).bill(20, GRANT)
     assert [(line.kind, line.amount) for line in bill.lines] == [
-        (LineKind.PRICE, 133_333),
-        (LineKind.TAX, 26_667),
+        (BillKind.PRICE, 133_333),
+        (BillKind.TAX, 26_667),
     ]
 
 

@@ -557,3 +557,24 @@ def test_a_deck_of_200_000_nested_prefixes_builds_and_answers():
 
 def test_a_deck_tells_its_size_and_currency():
     assert repr(prefixes("1", "2")) == "<Deck of 2 rates in USD>"
+
+
+# -- all that a number could be rated by --------------------------------------------------------
+
+
+def test_candidates_are_every_row_that_begins_the_number_the_longest_prefix_first():
+    later = datetime(2027, 1, 1, tzinfo=UTC)
+    rows = [
+        DeckRow(prefix="5", rate=rate("0.01")),
+        DeckRow(prefix="588", rate=rate("0.02")),
+        DeckRow(prefix="588", rate=rate("0.03"), effective_from=later),
+        DeckRow(prefix="5880", rate=rate("0.04"), blocked=True),
+        DeckRow(prefix="589", rate=rate("0.05")),
+    ]
+    subject = Deck.compile(rows, currency="USD")
+    one, two, three, four, _ = rows
+    assert list(subject.candidates("5880123")) == [four, three, two, one]
+    assert list(subject.candidates("588")) == [three, two, one]  # not under 5880
+    assert list(subject.candidates("61")) == []
+    with pytest.raises(InvalidNumber):
+        list(subject.candidates("+588"))

@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     )
     from cardbill.dialing import NORTH_AMERICA, DialPlan
     from cardbill.dialplans import dial_plan
+    from cardbill.disclosing import CallsOf, Disclosure, disclose
     from cardbill.engine import Engine, Swept
     from cardbill.errors import CardbillError
     from cardbill.exchange import ExchangeRate, ExchangeRates
+    from cardbill.explaining import Explanation, Line, LineKind, explain
     from cardbill.exporting import IssuedPin
     from cardbill.flags import BatchFlags
     from cardbill.groups import DestinationGroup
@@ -55,9 +57,12 @@ if TYPE_CHECKING:
     from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
     from cardbill.packages import Given, Package, Unit
     from cardbill.plans import Plan, Rebind, Unauthorised, Unreported
+    from cardbill.quoting import CallExplanation, Offer, PassedOver
     from cardbill.rating import Beyond, Rate, Rounding, max_duration, price, rate
+    from cardbill.recounting import RecordExplanation
     from cardbill.registration import NotRegistered, RegisteredNumber, Registration
     from cardbill.reports import DestinationMargin, Utilisation
+    from cardbill.rerating import Comparison, DestinationComparison
     from cardbill.routing import Refused, Route, RouteOrder, Routing
     from cardbill.status import Status
     from cardbill.taxengines import TaxFallback
@@ -91,8 +96,10 @@ _HOMES = {
     ),
     "dialing": ("NORTH_AMERICA", "DialPlan"),
     "dialplans": ("dial_plan",),
+    "disclosing": ("CallsOf", "Disclosure", "disclose"),
     "engine": ("Engine", "Swept"),
     "errors": ("CardbillError",),
+    "explaining": ("Explanation", "Line", "LineKind", "explain"),
     "flags": ("BatchFlags",),
     "groups": ("DestinationGroup",),
     "holds": ("LimitedBy",),
@@ -109,9 +116,12 @@ _HOMES = {
     "opening": ("open", "open_storage"),
     "packages": ("Given", "Package", "Unit"),
     "plans": ("Plan", "Rebind", "Unauthorised", "Unreported"),
+    "quoting": ("CallExplanation", "Offer", "PassedOver"),
     "rating": ("Beyond", "Rate", "Rounding", "max_duration", "price", "rate"),
+    "recounting": ("RecordExplanation",),
     "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
     "reports": ("DestinationMargin", "Utilisation"),
+    "rerating": ("Comparison", "DestinationComparison"),
     "routing": ("Refused", "Route", "RouteOrder", "Routing"),
     "status": ("Status",),
     "taxengines": ("TaxFallback",),
@@ -137,12 +147,15 @@ __all__ = [
     "Beyond",
     "BillingCycle",
     "BlockRounding",
+    "CallExplanation",
     "CallRecord",
     "Caller",
+    "CallsOf",
     "CardView",
     "CardbillError",
     "Carrier",
     "Charge",
+    "Comparison",
     "CycleUnit",
     "Deck",
     "DeckChange",
@@ -150,16 +163,19 @@ __all__ = [
     "DeckRow",
     "Denial",
     "Denied",
+    "DestinationComparison",
     "DestinationGroup",
     "DestinationMargin",
     "DialPlan",
     "Dialect",
+    "Disclosure",
     "Engine",
     "Entry",
     "EntryKind",
     "ExchangeRate",
     "ExchangeRates",
     "Exemption",
+    "Explanation",
     "FirstUse",
     "Generated",
     "Given",
@@ -170,17 +186,22 @@ __all__ = [
     "Jurisdiction",
     "Keyring",
     "LimitedBy",
+    "Line",
+    "LineKind",
     "Match",
     "NotRegistered",
     "NumberCheck",
     "NumberType",
+    "Offer",
     "Outcome",
     "Package",
+    "PassedOver",
     "Plan",
     "PriceLine",
     "Rate",
     "RateChange",
     "Rebind",
+    "RecordExplanation",
     "Refused",
     "RegisteredNumber",
     "Registration",
@@ -212,7 +233,9 @@ __all__ = [
     "__version__",
     "compare_decks",
     "dial_plan",
+    "disclose",
     "errors",
+    "explain",
     "format_money",
     "format_number",
     "max_duration",

@@ -29,7 +29,7 @@ from cardbill.errors import CallEnded, IdempotencyMismatch
 from cardbill.holds import Hold, LimitedBy, held_for, limiting
 from cardbill.passing import activate
 from cardbill.plans import Unreported
-from cardbill.routing import Refused, routes
+from cardbill.routing import Refused, Route, routes
 from cardbill.status import Status
 from cardbill.tariffs import LONGEST_SPLIT_SECONDS, Tariff
 
@@ -121,7 +121,13 @@ def authorize(
     ended = record or next((r for r in card.records if r.call_id == request.call_id), None)
     if ended is not None:
         raise CallEnded(request.call_id, ended.outcome.value)
-    batch = shelf.batch(card.batch)
+    return decide(card, request, shelf.batch(card.batch), shelf, at)
+
+
+def decide(
+    card: Card, request: CallRequest, batch: Batch, shelf: Snapshot, at: datetime
+) -> Grant | Denied:
+    """Decide whether a card that was opened may make a new call, and hold its money if so."""
     if denied := unusable(card, batch, shelf, at):
         return denied
     if request.number is None:
@@ -170,7 +176,7 @@ def _decide(
         return denied(Denial.DESTINATION_BARRED, f"{barred} is barred by the plan")
     if card.available < plan.minimum_units:
         return denied(Denial.BELOW_MINIMUM)
-    cap, capped_by = _cap(plan, _expiry(card, batch, at), at)
+    cap, capped_by = cap_of(card, batch, plan, at)
     if cap == 0:
         return denied(Denial.EXPIRED, "less than a second is left")
     ahead = _AHEAD if plan.slice_seconds is None else _AHEAD[-1:]  # slices may come to any length
@@ -182,21 +188,10 @@ def _decide(
     seconds = whole
     if plan.slice_seconds is not None and (whole is None or plan.slice_seconds < whole):
         seconds, limited_by = plan.slice_seconds, LimitedBy.SLICE
-    rates = shelf.exchange(card.currency)
-    found, refused = routes(
-        shelf.carriers(),
-        number,
-        at,
-        sell=terms.tariff,
-        currency=card.currency,
-        seconds=whole,
-        policy=plan.routing,
-        rates=rates,
-        call_id=request.call_id,
-        busy=request.busy,
-        lasting=_overrun(whole),
+    found, refused = routes_of(
+        request, number, plan, terms.tariff, whole, card.currency, shelf, at, _overrun(whole)
     )
-    own = rates.quote(card.currency, at)
+    own = shelf.exchange(card.currency).quote(card.currency, at)
     if not found or own is None:
         why = ", ".join(f"{carrier}: {reason}" for carrier, reason in refused)
         return denied(Denial.NO_ROUTE, why or "no carriers")
@@ -225,6 +220,36 @@ def _decide(
     )
     card.hold(hold)
     return grant_of(card, hold, refused)
+
+
+def routes_of(
+    request: CallRequest,
+    number: str,
+    plan: Plan,
+    tariff: Tariff,
+    whole: int | None,
+    currency: str,
+    shelf: Snapshot,
+    at: datetime,
+    lasting: int,
+) -> tuple[tuple[Route, ...], tuple[Refused, ...]]:
+    """Return who may carry a call that lasts so long at most, and who may not.
+
+    The carriers' rates are looked up for as long as `lasting` says.
+    """
+    return routes(
+        shelf.carriers(),
+        number,
+        at,
+        sell=tariff,
+        currency=currency,
+        seconds=whole,
+        policy=plan.routing,
+        rates=shelf.exchange(currency),
+        call_id=request.call_id,
+        busy=request.busy,
+        lasting=lasting,
+    )
 
 
 def _offer(
@@ -365,10 +390,11 @@ def _expiry(card: Card, batch: Batch, at: datetime) -> datetime | None:
     return card.expires_at if used else batch.expiry_after(at)
 
 
-def _cap(
-    plan: Plan, expires_at: datetime | None, at: datetime
+def cap_of(
+    card: Card, batch: Batch, plan: Plan, at: datetime
 ) -> tuple[int | None, LimitedBy | None]:
     """Return the most seconds a call may last for other reasons than money, and which."""
+    expires_at = _expiry(card, batch, at)
     cap, by = plan.max_call_seconds, LimitedBy.PLAN
     if expires_at is not None:
         left = max(0, (expires_at - at) // timedelta(seconds=1))

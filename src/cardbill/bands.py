@@ -113,6 +113,11 @@ class Bands:
         begins, numbers = self._day(second // DAY_SECONDS)
         return numbers[bisect_right(begins, second) - 1]
 
+    def name_at(self, instant: datetime) -> str:
+        """Return the name of the band at an aware instant; empty: none."""
+        number = self.at((instant - EPOCH) // timedelta(seconds=1)) if self.bands else NO_BAND
+        return self.bands[number - 1].name if number else ""
+
     def changes(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield (second, number of the band) of each change after `begin`, before `end`."""
         current = self.at(begin)

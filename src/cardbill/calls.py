@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 
 from cardbill import money
 from cardbill.buckets import Draw
-from cardbill.callterms import Bill, Line, LineKind
+from cardbill.callterms import Bill, BillKind, BillLine
 from cardbill.errors import FloatRefused, InvalidHandle, InvalidInput
 from cardbill.exchange import Quote
 from cardbill.holds import LONGEST_TALK_MS, Hold, whole_seconds
@@ -143,9 +143,9 @@ class CallRecord:
     rated_units: int = 0
     price_units: int = 0
     tax_units: int = 0
-    lines: tuple[Line, ...] = ()
+    lines: tuple[BillLine, ...] = ()
     uncollected_units: int = 0
-    short: tuple[Line, ...] = ()
+    short: tuple[BillLine, ...] = ()
     draws: tuple[Draw, ...] = ()
     first: bool = False
     cost_units: int | None = 0
@@ -180,7 +180,7 @@ class CallRecord:
     @property
     def charge_units(self) -> int:
         """All charges on it, without tax, in ledger units."""
-        return sum(line.amount for line in self.lines if line.kind is LineKind.CHARGE)
+        return sum(line.amount for line in self.lines if line.kind is BillKind.CHARGE)
 
     @property
     def total_units(self) -> int:
@@ -188,9 +188,9 @@ class CallRecord:
         return self.price_units + self.charge_units + self.tax_units
 
     @property
-    def posted(self) -> tuple[Line, ...]:
+    def posted(self) -> tuple[BillLine, ...]:
         """What was posted, line by line."""
-        return self.lines or (Line(LineKind.PRICE, "", self.price_units),)
+        return self.lines or (BillLine(BillKind.PRICE, "", self.price_units),)
 
     @property
     def cost_currency(self) -> str:
@@ -344,7 +344,7 @@ def _posted(record: CallRecord, due: Bill, whole: Bill, more: int) -> CallRecord
         taken = min(max(0, line.amount - lines[line[:2]]), more)
         lines[line[:2]] += taken
         more -= taken
-    posted = tuple(Line(*key, amount) for key, amount in lines.items())
+    posted = tuple(BillLine(*key, amount) for key, amount in lines.items())
     short = tuple(
         line._replace(amount=missing)
         for line in whole.lines
@@ -355,7 +355,7 @@ def _posted(record: CallRecord, due: Bill, whole: Bill, more: int) -> CallRecord
         record,
         rated_units=max(record.rated_units, due.rated),
         price_units=posted[0].amount,
-        tax_units=sum(line.amount for line in posted if line.kind is LineKind.TAX),
+        tax_units=sum(line.amount for line in posted if line.kind is BillKind.TAX),
         lines=() if plain else posted,
         uncollected_units=sum(line.amount for line in short),
         short=() if plain else short,

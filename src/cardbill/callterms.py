@@ -28,7 +28,7 @@ from cardbill.tariffs import Tariff
 from cardbill.taxes import PriceLine, TaxRules
 
 
-class LineKind(Enum):
+class BillKind(Enum):
     """What a line of a bill is for; the values are stored."""
 
     PRICE = "price"
@@ -39,7 +39,7 @@ class LineKind(Enum):
     """A tax."""
 
 
-class Line(NamedTuple):
+class BillLine(NamedTuple):
     """One line of a bill.
 
     Attributes:
@@ -48,7 +48,7 @@ class Line(NamedTuple):
         amount: Ledger units, at least 0.
     """
 
-    kind: LineKind
+    kind: BillKind
     name: str
     amount: int
 
@@ -83,7 +83,7 @@ class Bill:
     """
 
     rated: int
-    lines: tuple[Line, ...]
+    lines: tuple[BillLine, ...]
     draws: tuple[Draw, ...]
 
     @property
@@ -118,20 +118,20 @@ class CallTerms:
         """
         rated = self.rated(seconds, answered_at)
         if not self.billed(seconds, answered_at):
-            return Bill(rated, (Line(LineKind.PRICE, "", 0),), ())
+            return Bill(rated, (BillLine(BillKind.PRICE, "", 0),), ())
         draws = self._drawn(seconds, rated, self.tariff.rate_at(answered_at).free_seconds)
         price = rated - sum(draw.units for draw in draws if draw.unit is Unit.MONEY)
         charges = self._charges(rated, first=first)
         nets: Sequence[int] = [price, *(amount for _, amount in charges)]
-        taxes: list[Line] = []
+        taxes: list[BillLine] = []
         if self.taxes is not None:
             taxed = self.taxes.taxed(_quoted(price, charges))
             nets = taxed.nets
-            taxes = [Line(LineKind.TAX, line.tax, line.amount) for line in taxed.taxes]
+            taxes = [BillLine(BillKind.TAX, line.tax, line.amount) for line in taxed.taxes]
         lines = [
-            Line(LineKind.PRICE, "", nets[0]),
+            BillLine(BillKind.PRICE, "", nets[0]),
             *(
-                Line(LineKind.CHARGE, charge.name, net)
+                BillLine(BillKind.CHARGE, charge.name, net)
                 for (charge, _), net in zip(charges, nets[1:], strict=True)
             ),
             *taxes,
@@ -140,18 +140,18 @@ class CallTerms:
 
     def rated(self, seconds: int, answered_at: datetime) -> int:
         """Return the rated price, of which buckets of money may pay a part."""
-        return 0 if self._covered else self._tariff.price(seconds, answered_at)
+        return 0 if self._covered else self.rating.price(seconds, answered_at)
 
     def highest(self, seconds: int, granted_at: datetime) -> int:
         """Return the most that a call of that length takes of money, whenever it is answered."""
-        rated = 0 if self._covered else self._tariff.highest(seconds, granted_at)
+        rated = 0 if self._covered else self.rating.highest(seconds, granted_at)
         return self._pays(rated) if seconds > self.tariff.grace_seconds(granted_at) else 0
 
     def reserved(self, seconds: int | None, granted_at: datetime) -> tuple[Draw, ...]:
         """Return the most that a call of that length takes of buckets; ``None``: of any length."""
         if seconds is None:
             return self.draws
-        rated = 0 if self._covered else self._tariff.highest(seconds, granted_at)
+        rated = 0 if self._covered else self.rating.highest(seconds, granted_at)
         return self._drawn(seconds, rated, self.tariff.free_seconds(granted_at))
 
     def longest(self, available: int, cap: int | None, granted_at: datetime) -> Limit:
@@ -167,7 +167,7 @@ class CallTerms:
             return limited(self.tariff.grace_seconds(granted_at), LONGEST_SECONDS, cap)
         if self._covered:
             return Limit(cap, by_money=False)
-        return self._tariff.longest(price, cap, granted_at)
+        return self.rating.longest(price, cap, granted_at)
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -184,7 +184,8 @@ class CallTerms:
         return any(draw.unit is Unit.CALLS for draw in self.draws)
 
     @cached_property
-    def _tariff(self) -> Tariff:
+    def rating(self) -> Tariff:
+        """The tariff once buckets of talk time, and connect fees they waive, are off."""
         waived = any(draw.waives_connect_fee for draw in self.draws)
         if not self._seconds and not waived:
             return self.tariff

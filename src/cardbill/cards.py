@@ -17,7 +17,7 @@ from attrs import define, evolve, field, fields
 
 from cardbill.buckets import Bucket, Draw, held
 from cardbill.calls import CallRecord, Outcome, Report, settled, unreported
-from cardbill.callterms import LineKind
+from cardbill.callterms import BillKind
 from cardbill.errors import ConstraintViolated
 from cardbill.holds import Hold
 from cardbill.keyring import ANI
@@ -27,9 +27,9 @@ from cardbill.routing import Route
 from cardbill.status import Status, derive
 
 _ENTRIES = {
-    LineKind.PRICE: EntryKind.CALL,
-    LineKind.CHARGE: EntryKind.CHARGE,
-    LineKind.TAX: EntryKind.TAX,
+    BillKind.PRICE: EntryKind.CALL,
+    BillKind.CHARGE: EntryKind.CHARGE,
+    BillKind.TAX: EntryKind.TAX,
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from cardbill.buckets import Bucket, Draw
 from cardbill.calls import CallRecord, Outcome, Report
-from cardbill.callterms import CallCharge, CallTerms, Line, LineKind
+from cardbill.callterms import BillKind, BillLine, CallCharge, CallTerms
 from cardbill.cards import Card
 from cardbill.errors import SchemaTooNew
 from cardbill.exchange import Quote, itself
@@ -31,7 +31,7 @@ FORMAT = 1
 
 _SOLD, _BLOCKED, _VOIDED, _TAKEN_OVER, _AWAITS_ANSWER, _ANSWERED = 1, 2, 4, 8, 16, 32
 # Stored by position: append only.
-_LINES, _UNITS = tuple(LineKind), tuple(Unit)
+_LINES, _UNITS = tuple(BillKind), tuple(Unit)
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 _decode = json.JSONDecoder().decode
 
@@ -205,9 +205,9 @@ def load_record(
         rated_units=rated,
         price_units=price,
         tax_units=tax,
-        lines=tuple(Line(_LINES[kind], *line) for kind, *line in posted),
+        lines=tuple(BillLine(_LINES[kind], *line) for kind, *line in posted),
         uncollected_units=uncollected,
-        short=tuple(Line(_LINES[kind], *line) for kind, *line in short),
+        short=tuple(BillLine(_LINES[kind], *line) for kind, *line in short),
         draws=tuple(_load_draw(draw) for draw in draws),
         first=bool(first),
         cost_units=cost,

@@ -211,25 +211,40 @@ class Deck:
     def __repr__(self) -> str:
         return f"<Deck of {len(self):,} rates in {self.currency}>"
 
-    def match(self, number: str, at: datetime) -> Match | None:
+    def match(
+        self, number: str, at: datetime, *, effective_at: datetime | None = None
+    ) -> Match | None:
         """Return the row for an E.164 number at an instant: the longest prefix valid then.
 
         A number shorter than a prefix is not under it: 588 is not under 5880.
 
+        Args:
+            number: E.164 digits.
+            at: The instant: whose band, and which rows are valid.
+            effective_at: Which rows are valid, if not those of `at`.
+
         Raises:
             InvalidNumber: The number is not 1 to 15 digits; it is not shown.
-            InvalidInput: The instant has no time zone.
+            InvalidInput: An instant has no time zone.
         """
-        if not is_digits(number) or len(number) > MAX_DIGITS:
-            raise InvalidNumber("number", None, f"must be 1 to {MAX_DIGITS} digits")
+        _check_number(number)
         instant = aware("at", at)
+        valid = instant if effective_at is None else aware("effective_at", effective_at)
         band = self.bands.at(second_of(instant)) if self.bands.bands else NO_BAND
-        row, prefix = self._find(number, to_micros(instant), band)
+        row, prefix = self._find(number, to_micros(valid), band)
         if row < 0:
             return None
         return self._match(row, prefix)
 
-    def tariff(self, match: Match, number: str, at: datetime, seconds: int) -> Tariff:
+    def tariff(
+        self,
+        match: Match,
+        number: str,
+        at: datetime,
+        seconds: int,
+        *,
+        effective_at: datetime | None = None,
+    ) -> Tariff:
         """Return what a call that is granted at that instant is priced by.
 
         Args:
@@ -237,11 +252,13 @@ class Deck:
             number: E.164 digits.
             at: The instant of the grant.
             seconds: How long the call may last: no rate that begins later is in it.
+            effective_at: Which rows are valid, if not those of `at`.
         """
         if not self.splits:
             return Tariff(match.rate)
+        valid = to_micros(at if effective_at is None else effective_at)
         rates = [
-            self._in_band(number, at, band, match) for band in range(len(self.bands.bands) + 1)
+            self._in_band(number, valid, band, match) for band in range(len(self.bands.bands) + 1)
         ]
         begin = second_of(at)
         free = max(rate.free_seconds for rate in rates)
@@ -252,34 +269,56 @@ class Deck:
                 changes.append((second, last))
         return Tariff(match.rate, tuple(changes))
 
-    def _in_band(self, number: str, at: datetime, band: int, match: Match) -> Rate:
+    def _in_band(self, number: str, at: int, band: int, match: Match) -> Rate:
         """Return the rate of a number in a band: where it has none, that of the grant."""
-        row, prefix = self._find(number, to_micros(at), band)
+        row, prefix = self._find(number, at, band)
         found = match if row < 0 else self._match(row, prefix)
         return match.rate if found.blocked else found.rate
 
     def rows(self) -> Iterator[DeckRow]:
         """Yield every row, by prefix, then the latest effective-from first."""
+        for prefix in range(len(self._columns.lengths)):
+            yield from self._rows(prefix)
+
+    def candidates(self, number: str) -> Iterator[DeckRow]:
+        """Yield every row whose prefix begins an E.164 number, whatever its dates and band.
+
+        The longest prefix first, then the latest effective-from: as :meth:`match` looks.
+
+        Raises:
+            InvalidNumber: The number is not 1 to 15 digits; it is not shown.
+        """
+        _check_number(number)
+        prefix = self._owner(number)
+        while prefix >= 0:
+            if self._columns.lengths[prefix] <= len(number):
+                yield from self._rows(prefix)
+            prefix = self._columns.parents[prefix] - 1
+
+    def _rows(self, prefix: int) -> Iterator[DeckRow]:
         columns = self._columns
-        for prefix in range(len(columns.lengths)):
-            for row in range(columns.firsts[prefix], columns.firsts[prefix + 1]):
-                match = self._match(row, prefix)
-                begin, end = columns.begins[row], columns.ends[row]
-                yield DeckRow(
-                    prefix=match.prefix,
-                    rate=match.rate,
-                    destination=match.destination,
-                    blocked=match.blocked,
-                    band=match.band,
-                    effective_from=None if begin == _ALWAYS else from_micros(begin),
-                    effective_until=None if end == _NEVER else from_micros(end),
-                )
+        for row in range(columns.firsts[prefix], columns.firsts[prefix + 1]):
+            match = self._match(row, prefix)
+            begin, end = columns.begins[row], columns.ends[row]
+            yield DeckRow(
+                prefix=match.prefix,
+                rate=match.rate,
+                destination=match.destination,
+                blocked=match.blocked,
+                band=match.band,
+                effective_from=None if begin == _ALWAYS else from_micros(begin),
+                effective_until=None if end == _NEVER else from_micros(end),
+            )
+
+    def _owner(self, number: str) -> int:
+        """Return the longest prefix around the first 15-digit number that begins so."""
+        interval = bisect_right(self._columns.starts, int(number.ljust(MAX_DIGITS, "0"))) - 1
+        return self._columns.owners[interval] - 1 if interval >= 0 else -1
 
     def _find(self, number: str, at: int, band: int) -> tuple[int, int]:
-        starts, owners, lengths, _, parents, firsts, begins, ends, terms, _ = self._columns
+        _, _, lengths, _, parents, firsts, begins, ends, terms, _ = self._columns
         term_bands = self._term_bands
-        interval = bisect_right(starts, int(number.ljust(MAX_DIGITS, "0"))) - 1
-        prefix = owners[interval] - 1 if interval >= 0 else -1
+        prefix = self._owner(number)
         digits = len(number)
         while prefix >= 0:
             if lengths[prefix] <= digits:
@@ -347,6 +386,11 @@ class Deck:
             )
         except (ValueError, TypeError, LookupError, RecursionError, struct.error):
             raise InvalidInput("deck", None, "is not a whole compiled rate deck") from None
+
+
+def _check_number(number: object) -> None:
+    if not is_digits(number) or len(number) > MAX_DIGITS:
+        raise InvalidNumber("number", None, f"must be 1 to {MAX_DIGITS} digits")
 
 
 def _begin(row: DeckRow) -> int:

@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from attrs import frozen
 
+from cardbill import quoting, recounting
 from cardbill.attempts import MARK
 from cardbill.audit import AuditReport, audit
 from cardbill.callers import Callers
 from cardbill.callflow import CallFlow
 from cardbill.calls import CallRecord, Outcome
+from cardbill.carriers import check_busy
 from cardbill.catalogue import ATTEMPTS
 from cardbill.control import Control
 from cardbill.dialing import NORTH_AMERICA, DialPlan, caller_number
-from cardbill.errors import CardbillError, StorageClosed, StorageUnavailable
+from cardbill.disclosing import CALLS_OF, Disclosure
+from cardbill.errors import CardbillError, InvalidInput, StorageClosed, StorageUnavailable
 from cardbill.evidence import AuditHead
 from cardbill.inquiry import CardView, look_up
 from cardbill.instants import to_micros
 from cardbill.issuing import Batches
 from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
+from cardbill.names import check_kind
+from cardbill.passing import catch_up
+from cardbill.quoting import CallExplanation
+from cardbill.recounting import RecordExplanation
 from cardbill.reports import Reports
 from cardbill.rows import card_from_row, entry_from_row, record_from_row
 from cardbill.shelf import Carriers, Decks, Exchange, Groups, Jurisdictions, Plans
 from cardbill.throttling import Throttle
 
 if TYPE_CHECKING:
+    from moneyed import Money
+
     from cardbill.cards import Card
+    from cardbill.catalogue import Snapshot
     from cardbill.ledger import Entry
     from cardbill.storage.contract import Storage
 
@@ -201,6 +211,96 @@ class Engine(CallFlow):
         row = self.storage.view(card_id).card
         self._shelf.refresh()
         return look_up(row, self._shelf, self._now(at), self._keyring.seals)
+
+    def explain(
+        self,
+        *,
+        to: str,
+        seconds: int = 60,
+        card_id: str | None = None,
+        batch: str | None = None,
+        plan: str | None = None,
+        available: object = None,
+        access: str | None = None,
+        busy: Mapping[str, int] | None = None,
+        at: datetime | None = None,
+    ) -> CallExplanation:
+        """Return what would become of a call, step by step; changes nothing.
+
+        Args:
+            to: The number as dialled.
+            seconds: The talk time whose price is explained, up to 31 days.
+            card_id: Whose call: a card's; or give a batch, for a fresh card of it, or a plan.
+            batch: A batch's name.
+            plan: A plan's name.
+            available: What the call may cost: ``Money``, ``Decimal``, int or decimal text;
+                default: what the card has; nothing is said of a plan's cards.
+            access: The access number that is called; default: none is told.
+            busy: How many calls carriers have now, as :meth:`authorize` is told.
+            at: The instant; default: now.
+
+        Raises:
+            InvalidInput: Not exactly one of card, batch and plan is given; or an argument
+                cannot be used.
+            UnknownName: There is no such card, batch or plan.
+        """
+        now = self._now(at)
+        if [card_id, batch, plan].count(None) != 2:
+            raise InvalidInput("card_id", None, "give one of card_id, batch and plan")
+        request = self._request("", to, self._access(access), None, (), check_busy(busy))
+        asked = quoting.Asked(dialled=to, request=request, seconds=seconds, available=available)
+        if plan is not None:
+            return self._shelf.get(lambda shelf: quoting.for_plan(asked, plan, shelf, now))
+        if batch is not None:
+            return self._shelf.get(lambda shelf: quoting.for_batch(asked, batch, shelf, now))
+        row = self.storage.view(str(card_id)).card
+
+        def of_card(shelf: Snapshot) -> CallExplanation:
+            card = card_from_row(row, self._keyring.seals)
+            catch_up(card, shelf, now)
+            return quoting.for_card(asked, card, shelf, now)
+
+        return self._shelf.get(of_card)
+
+    def explain_record(self, record: CallRecord) -> RecordExplanation:
+        """Return how an ended call came to its price, step by step; changes nothing.
+
+        Raises:
+            InvalidInput: It is no :class:`CallRecord`.
+        """
+        check_kind("record", record, CallRecord)
+        return self._shelf.peek(lambda shelf: recounting.explain_record(record, shelf))
+
+    def disclose(
+        self,
+        *,
+        plan: str,
+        to: str,
+        face_value: Money,
+        calls_of: Sequence[int] = CALLS_OF,
+        access: str | None = None,
+        at: datetime | None = None,
+    ) -> Disclosure:
+        """Return what a card of that value gives in calls to a number: for those who sell it.
+
+        Args:
+            plan: The plan's name.
+            to: A number of the destination, as dialled.
+            face_value: What the card is sold as.
+            calls_of: Lengths of calls in minutes, each 1 to 44,640.
+            access: The access number that is called; default: none is told.
+            at: The instant; default: now.
+
+        Raises:
+            InvalidNumber: `to` is none.
+            InvalidInput: An argument cannot be used; or the plan's cards cannot call `to`.
+            UnknownName: There is no such plan.
+        """
+        number = self._plan(self._access(access)).called(to)
+        now = self._now(at)
+        return self._shelf.get(
+            lambda shelf: quoting.disclosed(plan, number, face_value, calls_of, shelf, now)
+        )
 
     def entries(self, card_id: str) -> Iterator[Entry]:
         """Yield a card's ledger, oldest first.

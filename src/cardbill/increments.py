@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import Enum
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -38,6 +39,32 @@ class Step:
         check_count("step from_second", self.from_second, 0, LONGEST_SECONDS)
         check_count("step price_per_minute", self.price_per_minute, 0, money.MAX_UNITS)
         check_count("step increment", self.increment, 1, LONGEST_SECONDS)
+
+
+class Stretch(NamedTuple):
+    """Increments that follow each other and are billed alike.
+
+    Attributes:
+        begin, end: Billed seconds, half-open.
+        increment: Seconds billed at a time; the first may be less, where increments are
+            counted from the beginning of the call.
+        price_per_minute: Ledger units.
+    """
+
+    begin: int
+    end: int
+    increment: int
+    price_per_minute: int
+
+    @property
+    def increments(self) -> int:
+        """How many increments are begun in it."""
+        return -((self.begin - self.end) // self.increment)
+
+    @property
+    def usage(self) -> int:
+        """What it costs, in 1/60 ledger unit."""
+        return (self.end - self.begin) * self.price_per_minute
 
 
 class BlockRounding(Enum):
@@ -90,6 +117,19 @@ def walk(
         if position >= until:
             break
     return position, usage
+
+
+def stretches(
+    steps: Sequence[Step], blocks: BlockRounding, position: int, until: int
+) -> Iterator[Stretch]:
+    """Yield, one by one, what :func:`walk` adds up: that is on the path of every call."""
+    for end, price_per_minute, increment, origin in _stretches(steps, blocks, position):
+        stop = until if end is None else min(until, end)
+        billed = origin - (origin - stop) // increment * increment
+        yield Stretch(position, billed, increment, price_per_minute)
+        position = billed
+        if position >= until:
+            break
 
 
 def reach(

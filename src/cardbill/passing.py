@@ -68,9 +68,10 @@ def activate(card: Card, batch: Batch, plan: Plan, shelf: Snapshot, at: datetime
 
     A card taken over has had its first use elsewhere: periods that began before are over.
     """
-    terms = _terms(card, shelf)
-    if terms is None:
+    if not plan.packages and not plan.charges:
         return
+    used_at = card.first_used_at or at
+    terms = _Terms(plan, batch, used_at.astimezone(batch.zone).date())
     for package in plan.packages:
         if package.given is Given.ACTIVATION:
             _give(card, terms, package, at)

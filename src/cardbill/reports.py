@@ -5,17 +5,21 @@ Source: domain.md section 8.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
 from cardbill import money
 from cardbill.calls import CallRecord, Outcome
+from cardbill.decks import Deck
+from cardbill.errors import InvalidInput
 from cardbill.inquiry import card_at
 from cardbill.instants import aware
 from cardbill.ledger import EntryKind
+from cardbill.rerating import Comparison, compare, costs, prices
 from cardbill.rows import record_from_row
 from cardbill.status import Status
 
@@ -218,6 +222,53 @@ class Reports:
                 row.cost_units += cost
                 row.margin_units += price - cost
         return sorted(rows.values(), key=lambda row: (-row.margin_units, row.destination))
+
+    def what_if(
+        self,
+        records: Iterable[CallRecord] | None = None,
+        *,
+        deck: str | Deck | None = None,
+        carrier: str | None = None,
+        at: datetime | None = None,
+        batch: str | None = None,
+    ) -> Comparison:
+        """Return what past calls would have been rated at, by another deck or at another date.
+
+        Compared is the rated price of the talk time that was charged, at each call's own
+        hour, whether or not the card had the money; or what a carrier charges for its calls.
+
+        Args:
+            records: The calls, taken one by one; default: all in the store.
+            deck: The deck, or the name of one; default: the one that rated each call, or the
+                carrier's, as it stands now.
+            carrier: Compare the cost of the calls that it carried, as far as it is known.
+            at: Whose rates are in force; default: at each call's own time.
+            batch: Only calls of this batch's cards, if `records` are not given.
+
+        Raises:
+            UnknownName: There is no such deck or carrier.
+            WrongCurrency: A call is in another currency than the deck, or than other calls.
+            InvalidInput: Records are given and a batch too; or the instant cannot be used.
+        """
+        if records is not None and batch is not None:
+            raise InvalidInput("batch", batch, "is for the records of the store: give one")
+        instant = None if at is None else aware("at", at)
+        if records is None:
+            records = self._records(batch)
+        if carrier is not None:
+            if deck is None:
+                deck = self._shelf.get(lambda snapshot: snapshot.carrier(carrier).deck)
+            records = (record for record in records if record.carrier == carrier)
+        before = prices if carrier is None else costs
+        if deck is None:
+            own = cache(lambda name: self._shelf.peek(lambda snapshot: snapshot.deck(name)))
+            self._shelf.refresh()
+            return compare(records, before, lambda hold: own(hold.deck), instant)
+        other = deck if isinstance(deck, Deck) else self._deck(deck)
+        return compare(records, before, lambda _: other, instant, other.currency)
+
+    def _deck(self, name: str) -> Deck:
+        return self._shelf.get(lambda snapshot: snapshot.deck(name))
 
     def _cards(self, batch: str) -> Iterator[CardRow]:
         after = 0

@@ -178,8 +178,9 @@ class Shop:
             calls, breakage = report.calls_units[currency], report.breakage_units[currency]
             voided = report.voided_units[currency]
             charges, taxes = report.charges_units[currency], report.taxes_units[currency]
-            taken = calls + charges + taxes + breakage + voided
-            assert face == report.balance_units[currency] + taken
+            taken = calls + charges + taxes + breakage + voided + report.taken_off_units[currency]
+            put_on = face + report.put_on_units[currency]
+            assert put_on == report.balance_units[currency] + taken
 
 
 def deck(text: str, currency: object = USD) -> cardbill.Deck:

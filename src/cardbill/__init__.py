@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from cardbill.numberplaces import NumberType, format_number, number_type, place_of
     from cardbill.numberplans import NumberCheck
     from cardbill.opening import open, open_storage  # noqa: A004  # read as cardbill.open
+    from cardbill.operations import Operation, OperationKind
     from cardbill.packages import Given, Package, Unit
     from cardbill.plans import Plan, Rebind, Unauthorised, Unreported
     from cardbill.quoting import CallExplanation, Offer, PassedOver
@@ -114,6 +115,7 @@ _HOMES = {
     "numberplaces": ("NumberType", "format_number", "number_type", "place_of"),
     "numberplans": ("NumberCheck",),
     "opening": ("open", "open_storage"),
+    "operations": ("Operation", "OperationKind"),
     "packages": ("Given", "Package", "Unit"),
     "plans": ("Plan", "Rebind", "Unauthorised", "Unreported"),
     "quoting": ("CallExplanation", "Offer", "PassedOver"),
@@ -193,6 +195,8 @@ __all__ = [
     "NumberCheck",
     "NumberType",
     "Offer",
+    "Operation",
+    "OperationKind",
     "Outcome",
     "Package",
     "PassedOver",

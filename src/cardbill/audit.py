@@ -22,9 +22,18 @@ from cardbill.evidence import DAMAGE, AuditHead, Evidence
 from cardbill.holds import whole_seconds
 from cardbill.keymarks import needed_keys
 from cardbill.keyring import ANI
-from cardbill.ledger import EntryKind
+from cardbill.ledger import PUT_ON, EntryKind
 from cardbill.proofs import Trail, entry_seal, split_detail
-from cardbill.rows import card_to_row, entry_from_row, read_card, read_record, record_to_row
+from cardbill.rows import (
+    card_to_row,
+    entry_from_row,
+    is_call,
+    operation_to_row,
+    read_card,
+    read_operation,
+    read_record,
+    record_to_row,
+)
 from cardbill.seals import NO_SEAL, SEAL_BYTES
 
 if TYPE_CHECKING:
@@ -52,6 +61,8 @@ class AuditReport:
         taxes_units: By currency: all taxes.
         breakage_units: By currency: what was left at expiry.
         voided_units: By currency: the face value of voided cards.
+        put_on_units: By currency: recharges, credits, transfers in.
+        taken_off_units: By currency: refunds, write-offs, transfers out.
         balance_units: By currency: what callers still hold.
         problems: One line each; empty: the books balance.
         unchecked: What this audit did not look at, one line each.
@@ -67,6 +78,8 @@ class AuditReport:
     taxes_units: Counter[str] = field(factory=Counter)
     breakage_units: Counter[str] = field(factory=Counter)
     voided_units: Counter[str] = field(factory=Counter)
+    put_on_units: Counter[str] = field(factory=Counter)
+    taken_off_units: Counter[str] = field(factory=Counter)
     balance_units: Counter[str] = field(factory=Counter)
     problems: list[str] = field(factory=list)
     unchecked: list[str] = field(factory=list)
@@ -137,6 +150,9 @@ def audit(
     return report
 
 
+_PUT_ON = PUT_ON - {EntryKind.FACE}
+_TAKEN_OFF = {EntryKind.TRANSFER_OUT, EntryKind.REFUND, EntryKind.WRITE_OFF}
+_MOVED = {kind.value for kind in _PUT_ON | _TAKEN_OFF}
 _OF_CALLS = {kind.value for kind in (EntryKind.CALL, EntryKind.CHARGE, EntryKind.TAX)}
 
 
@@ -196,6 +212,7 @@ class _Books:
                 *_ledger(card, entries),
                 *_calls(card, entries, records),
                 *_buckets(card, entries, records),
+                *_operations(entries, records),
                 *_trail(trail, entries, records),
                 *self._opens(card, listed),
             ]
@@ -222,6 +239,8 @@ class _Books:
         report.taxes_units[card.currency] -= sums[EntryKind.TAX.value]
         report.breakage_units[card.currency] -= sums[EntryKind.BREAKAGE.value]
         report.voided_units[card.currency] -= sums[EntryKind.VOID.value]
+        report.put_on_units[card.currency] += sum(sums[kind.value] for kind in _PUT_ON)
+        report.taken_off_units[card.currency] -= sum(sums[kind.value] for kind in _TAKEN_OFF)
         report.balance_units[card.currency] += row.balance
 
     def _opens(self, card: Card, listed: list[CredentialRow]) -> Iterator[str]:
@@ -334,7 +353,7 @@ def _calls(card: Card, entries: list[EntryRow], records: list[RecordRow]) -> Ite
     for entry in entries:
         if entry.kind in _OF_CALLS and " " not in entry.reference:  # a call id has no space
             charged[entry.reference] -= entry.amount
-    for row in records:
+    for row in filter(is_call, records):
         record = read_record(row)
         what = f"call {record.call_id}: "
         plain = row._replace(detail=split_detail(row.detail)[0])
@@ -349,6 +368,25 @@ def _calls(card: Card, entries: list[EntryRow], records: list[RecordRow]) -> Ite
     yield from (f"call {call}: charged without a record" for call in charged)
 
 
+def _operations(entries: list[EntryRow], records: list[RecordRow]) -> Iterator[str]:
+    """Each operation moved as much as it says, once, and nothing was moved without one."""
+    moved = Counter[str]()
+    for entry in entries:
+        if entry.kind in _MOVED:
+            moved[entry.reference] += abs(entry.amount)
+    for row in records:
+        if is_call(row):
+            continue
+        operation = read_operation(row)
+        what = f"{operation.kind.value} {operation.key}"
+        plain = row._replace(detail=split_detail(row.detail)[0])
+        yield from _differences(f"{what}: ", operation_to_row(operation), plain)
+        found = moved.pop(what, 0)
+        if operation.kind.value in _MOVED and found != operation.amount_units:
+            yield f"{what}: moved {found} units, not {operation.amount_units}"
+    yield from (f"{what}: money was moved, nobody asked for it" for what in moved)
+
+
 def _buckets(card: Card, entries: list[EntryRow], records: list[RecordRow]) -> Iterator[str]:
     """Of each bucket, what was given is left, was used by calls, or was lost."""
     left: Counter[int] = Counter()
@@ -357,7 +395,7 @@ def _buckets(card: Card, entries: list[EntryRow], records: list[RecordRow]) -> I
             entry = entry_from_row(row, card.currency)
             sign = 1 if entry.kind is EntryKind.GIVEN else -1
             left[int(entry.reference.removeprefix("bucket "))] += sign * entry.quantity
-    for record in records:
+    for record in filter(is_call, records):
         for draw in read_record(record).draws:
             left[draw.bucket] -= draw.units
     for number in sorted(left.keys() | card.buckets.keys()):

@@ -22,6 +22,7 @@ from cardbill.errors import ConstraintViolated
 from cardbill.holds import Hold
 from cardbill.keyring import ANI
 from cardbill.ledger import Entry, EntryKind
+from cardbill.operations import Operation
 from cardbill.packages import Package
 from cardbill.routing import Route
 from cardbill.status import Status, derive
@@ -62,7 +63,8 @@ class Card:
         entry_count: How many ledger entries it has.
         posted: The sum of its ledger entries by kind.
         holds: Open holds by call id.
-        entries, records: What this step adds to the ledger and the call records.
+        entries, records, operations: What this step adds to the ledger, the call records and
+            the operations done.
     """
 
     id: str
@@ -97,6 +99,7 @@ class Card:
     holds: dict[str, Hold] = field(factory=dict)
     entries: list[Entry] = field(factory=list, eq=False)
     records: list[CallRecord] = field(factory=list, eq=False)
+    operations: list[Operation] = field(factory=list, eq=False)
 
     # -- what it is worth and what it is good for -----------------------------------------
 

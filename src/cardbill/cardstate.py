@@ -21,6 +21,7 @@ from cardbill.exchange import Quote, itself
 from cardbill.holds import Hold, LimitedBy
 from cardbill.instants import from_micros, to_micros
 from cardbill.ledger import Entry
+from cardbill.operations import Operation, OperationKind
 from cardbill.packages import Unit
 from cardbill.routing import Route
 from cardbill.taxterms import rules_from_list, rules_to_list
@@ -230,6 +231,48 @@ def read_entry(detail: bytes) -> tuple[str, int]:
         return "", 0
     name, quantity = _decode(detail.decode())
     return name, quantity
+
+
+def dump_operation(operation: Operation) -> bytes:
+    """Return the detail of an operation."""
+    return _encode(
+        [
+            operation.serial,
+            operation.currency,
+            operation.quantity,
+            operation.balance_units,
+            _micros(operation.expires_at),
+        ]
+    ).encode()
+
+
+def load_operation(
+    detail: bytes,
+    *,
+    key: str,
+    kind: str,
+    card_id: str,
+    batch: str,
+    at: int,
+    amount: int,
+    name: str,
+) -> Operation:
+    """Return the operation of a detail that :func:`dump_operation` wrote, and its columns."""
+    serial, currency, quantity, balance, expires_at = _decode(detail.decode())
+    return Operation(
+        key=key,
+        kind=OperationKind(kind),
+        card_id=card_id,
+        batch=batch,
+        serial=serial,
+        currency=currency,
+        at=from_micros(at),
+        amount_units=amount,
+        name=name,
+        quantity=quantity,
+        balance_units=balance,
+        expires_at=_instant(expires_at),
+    )
 
 
 def _lines(record: CallRecord) -> list[Any]:

@@ -318,6 +318,8 @@ def _plan_fields(plan: Plan) -> dict[str, Any]:
         "ani_confirm": plan.ani_confirm,
         "ani_rebind": plan.ani_rebind.value,
         "barred": plan.barred,
+        "recharge_days": plan.recharge_days,
+        "recharge_revives": plan.recharge_revives,
         "packages": [package_to_dict(package) for package in plan.packages],
         "charges": [charge_to_dict(charge) for charge in plan.charges],
         "routing": _routing_fields(plan.routing),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from attrs import frozen
 
 from cardbill import quoting, recounting
+from cardbill.accounts import Accounts
 from cardbill.attempts import MARK
 from cardbill.audit import AuditReport, audit
 from cardbill.callers import Callers
@@ -33,7 +34,7 @@ from cardbill.passing import catch_up
 from cardbill.quoting import CallExplanation
 from cardbill.recounting import RecordExplanation
 from cardbill.reports import Reports
-from cardbill.rows import card_from_row, entry_from_row, record_from_row
+from cardbill.rows import card_from_row, entry_from_row, is_call, record_from_row
 from cardbill.shelf import Carriers, Decks, Exchange, Groups, Jurisdictions, Plans
 from cardbill.throttling import Throttle
 
@@ -84,6 +85,7 @@ class Engine(CallFlow):
         decks, groups, jurisdictions, plans, carriers, access_numbers, batches: What is published
             and issued.
         exchange: The exchange rates, published where there is more than one currency.
+        accounts: What customers and operators do with a card's money.
         callers: The callers' numbers that open cards without a PIN.
         control: What operators sell, block, freeze and void.
         reports: Figures over cards and calls.
@@ -119,6 +121,9 @@ class Engine(CallFlow):
         )
         self.control = Control(storage, self._shelf, self._runner, self._journal, self._now)
         self.callers = Callers(storage, self._shelf, keyring, self._now, self._step, self._read_by)
+        self.accounts = Accounts(
+            storage, self._shelf, self._runner, self._journal, keyring.seals, self._now
+        )
         self.reports = Reports(storage, self._shelf, keyring.seals, self._now)
 
     def __enter__(self) -> Self:
@@ -321,7 +326,7 @@ class Engine(CallFlow):
         after: tuple[str, str] | None = None
         while page := self.storage.records(card=card_id, batch=batch, after=after):
             after = page[-1].card, page[-1].key
-            yield from (record_from_row(row, self._keyring.seals) for row in page)
+            yield from (record_from_row(row, self._keyring.seals) for row in page if is_call(row))
 
     def audit(
         self,

@@ -119,6 +119,9 @@ class Plan:
         ani_rebind: What happens when the number is another card's: ``refuse`` (the default)
             or ``move``.
         barred: Prefixes, and names of destination groups, that cannot be called.
+        recharge_days: A recharge makes a card good for so many days after its local date, if
+            that is longer, but not beyond the batch's expiration date; ``None``: it does not.
+        recharge_revives: A card that has expired can be recharged; needs `recharge_days`.
         packages: What its cards get beside their money: at most 50.
         charges: What they pay besides the price of calls, in this order: at most 50.
         routing: In what order carriers are tried, and which earn too little; default: the
@@ -144,6 +147,8 @@ class Plan:
     ani_confirm: bool = True
     ani_rebind: Rebind = field(default=Rebind.REFUSE, converter=_rebind)
     barred: tuple[str, ...] = field(default=(), converter=_barred)
+    recharge_days: int | None = None
+    recharge_revives: bool = False
     packages: tuple[Package, ...] = field(default=(), converter=_packages)
     charges: tuple[Charge, ...] = field(default=(), converter=_charges)
     routing: Routing = LEAST_COST
@@ -167,6 +172,11 @@ class Plan:
         if not isinstance(self.ani_confirm, bool):
             raise InvalidInput("ani_confirm", self.ani_confirm, "must be True or False")
         check_count("minimum_balance", self.minimum_units, 0, money.MAX_UNITS)
+        if self.recharge_days is not None:
+            check_count("recharge_days", self.recharge_days, 0, 36_525)
+        check_kind("recharge_revives", self.recharge_revives, bool)
+        if self.recharge_revives and self.recharge_days is None:
+            raise MissingFields("plan whose recharges revive", ["recharge_days"])
         check_packages(self.packages, self.currency)
         check_charges(self.charges, self.currency)
         renewed = [package.name for package in self.packages if package.given is Given.CYCLE]

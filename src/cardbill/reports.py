@@ -20,7 +20,7 @@ from cardbill.inquiry import card_at
 from cardbill.instants import aware
 from cardbill.ledger import EntryKind
 from cardbill.rerating import Comparison, compare, costs, prices
-from cardbill.rows import record_from_row
+from cardbill.rows import is_call, record_from_row
 from cardbill.status import Status
 
 if TYPE_CHECKING:
@@ -280,4 +280,4 @@ class Reports:
         after: tuple[str, str] | None = None
         while page := self._storage.records(batch=batch, after=after):
             after = page[-1].card, page[-1].key
-            yield from (record_from_row(row, self._seals) for row in page)
+            yield from (record_from_row(row, self._seals) for row in page if is_call(row))

@@ -14,14 +14,17 @@ from cardbill.cardstate import (
     check_format,
     dump_card,
     dump_entry,
+    dump_operation,
     dump_record,
     load_card,
+    load_operation,
     load_record,
     read_entry,
 )
 from cardbill.errors import RowUnreadable
 from cardbill.instants import from_micros, to_micros
 from cardbill.ledger import Entry, EntryKind
+from cardbill.operations import Operation
 from cardbill.proofs import Trail, check_card, check_record, split_detail, split_state
 from cardbill.seals import Seals
 from cardbill.storage.contract import CardRow, EntryRow, RecordRow, SuspenseRow
@@ -166,6 +169,66 @@ def read_record(row: RecordRow) -> CallRecord:
             carrier=row.carrier,
             price=row.price,
             cost=row.cost,
+        )
+
+
+def operation_key(key: str) -> str:
+    """Return the key under which an operation's record stands, apart from those of calls."""
+    return f"op:{key}"
+
+
+def is_call(row: RecordRow) -> bool:
+    """Say whether a stored record is a call's, not an operation's."""
+    return row.key.startswith("call:")
+
+
+def operation_to_row(operation: Operation) -> RecordRow:
+    """Return the row of an operation, not yet sealed."""
+    at = to_micros(operation.at)
+    return RecordRow(
+        card=operation.card_id,
+        key=operation_key(operation.key),
+        format=FORMAT,
+        batch=operation.batch,
+        kind=operation.kind.value,
+        recorded_at=at,
+        ended_at=at,
+        call="",
+        number="",
+        destination=operation.name,
+        carrier=None,
+        seconds=0,
+        price=operation.amount_units,
+        tax=0,
+        cost=None,
+        detail=dump_operation(operation),
+    )
+
+
+def operation_from_row(row: RecordRow, seals: Seals) -> Operation:
+    """Return the operation of a stored row.
+
+    Raises:
+        SchemaTooNew, RowUnreadable, RowAltered: As for :func:`record_from_row`.
+    """
+    check_format(row.format)
+    check_record(row, seals)
+    return read_operation(row)
+
+
+def read_operation(row: RecordRow) -> Operation:
+    """Do what :func:`operation_from_row` does without looking at the seal."""
+    check_format(row.format)
+    with _readable(f"card {row.card}, record {row.key}"):
+        return load_operation(
+            split_detail(row.detail)[0],
+            key=row.key.removeprefix("op:"),
+            kind=row.kind,
+            card_id=row.card,
+            batch=row.batch,
+            at=row.recorded_at,
+            amount=row.price,
+            name=row.destination,
         )
 
 

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cardbill.calls import CallRecord
 from cardbill.cards import Card
 from cardbill.catalogue import Snapshot
 from cardbill.errors import CardbillError
+from cardbill.operations import Operation
 from cardbill.passing import catch_up
 from cardbill.proofs import seal_card
-from cardbill.rows import card_to_row, entry_to_row, open_card, record_from_row, record_to_row
+from cardbill.rows import (
+    card_to_row,
+    entry_to_row,
+    is_call,
+    open_card,
+    operation_from_row,
+    operation_to_row,
+    record_from_row,
+    record_to_row,
+)
 from cardbill.seals import Seals
-from cardbill.storage.contract import Step, View
+from cardbill.storage.contract import RecordRow, Step, View
 
 T = TypeVar("T")
 
-Decision = Callable[[Card, CallRecord | None, Snapshot], T]
-"""Changes the card and answers; given the operation's record and the catalogue."""
+Decision = Callable[[Card, Any, Snapshot], T]
+"""Changes the card and answers; given the record of what was done under the key (of a call a
+:class:`CallRecord`, else an :class:`Operation`; ``None``: nothing was) and the catalogue."""
 
 
 class CatalogueMoved(CardbillError):
     """The store's catalogue is at another revision; never leaves the engine."""
+
+
+def _read(row: RecordRow, seals: Seals) -> CallRecord | Operation:
+    return record_from_row(row, seals) if is_call(row) else operation_from_row(row, seals)
 
 
 def step(
@@ -42,15 +57,19 @@ def step(
             raise CatalogueMoved
         card, trail, before = open_card(view.card, seals)
         catch_up(card, snapshot, at)
-        record = None if view.record is None else record_from_row(view.record, seals)
+        record = None if view.record is None else _read(view.record, seals)
         outcome = decide(card, record, snapshot)
         catch_up(card, snapshot, at, since=at)  # what waited for a call that ended
         changed = card_to_row(card, version=card.version + 1)
-        if changed.state == before and not card.entries and not card.records:
+        done = [
+            *(record_to_row(record) for record in card.records),
+            *(operation_to_row(operation) for operation in card.operations),
+        ]
+        if changed.state == before and not card.entries and not done:
             return Step(outcome)
         trail, entries, records = trail.followed(
             [entry_to_row(card.id, entry) for entry in card.entries],
-            [record_to_row(record) for record in card.records],
+            done,
             view.record,
             seals,
         )

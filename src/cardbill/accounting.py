@@ -1,0 +1,174 @@
+"""Puts money on a card and takes it off: recharges, credits, refunds, charges, packages.
+
+Pure functions on a card that has caught up with `at`, as in
+:mod:`cardbill.authorization`: a refusal is a value. Source: domain.md section 5.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from cardbill import charging, money
+from cardbill.answers import Denied
+from cardbill.authorization import blocked, plan_of
+from cardbill.charges import Charge, Trigger
+from cardbill.denials import Denial
+from cardbill.errors import InvalidInput, TransitionRefused
+from cardbill.instants import end_of_day
+from cardbill.ledger import EntryKind
+from cardbill.operations import Operation, OperationKind, Request
+from cardbill.packages import Given
+from cardbill.passing import bought, touched
+from cardbill.status import Status
+
+if TYPE_CHECKING:
+    from cardbill.batches import Batch
+    from cardbill.cards import Card
+    from cardbill.catalogue import Snapshot
+    from cardbill.plans import Plan
+
+_PUT_ON = {
+    OperationKind.RECHARGE: EntryKind.RECHARGE,
+    OperationKind.CREDIT: EntryKind.CREDIT,
+}
+_TAKEN_OFF = {
+    OperationKind.REFUND: EntryKind.REFUND,
+    OperationKind.WRITE_OFF: EntryKind.WRITE_OFF,
+}
+
+
+def operate(
+    card: Card, done: Operation | None, request: Request, shelf: Snapshot, at: datetime
+) -> Operation | Denied:
+    """Do what is asked for, or answer as the first time.
+
+    Raises:
+        IdempotencyMismatch: It was done before with another request.
+        TransitionRefused: The card was never used: its account is not open.
+        InvalidInput: The plan has no such charge or package; or the balance would be too
+            large for the ledger.
+    """
+    if done is not None:
+        return request.again(done)
+    batch = shelf.batch(card.batch)
+    plan, _ = plan_of(card, batch, shelf)
+    if denied := _unusable(card, plan, request, shelf, at):
+        return denied
+    reference = f"{request.kind.value} {request.key}"
+    amount, kind = request.amount, request.kind
+    if kind in _PUT_ON:
+        if card.balance + amount > money.MAX_UNITS:
+            raise InvalidInput("amount", amount, "is more than the card can hold")
+        card.post(_PUT_ON[kind], amount, at, reference)
+        if kind is OperationKind.RECHARGE:
+            _recharged(card, batch, plan, amount, shelf, at, reference)
+        charging.pay_owed(card, plan.charges, shelf.taxes(batch, at), at, reference)
+    elif kind in _TAKEN_OFF:
+        amount = amount or card.available
+        if amount > card.available or not amount:
+            return _short(card)
+        card.post(_TAKEN_OFF[kind], -amount, at, reference)
+    elif kind is OperationKind.CHARGE:
+        charge = evolve(_charge(plan, request.name), quantity=request.quantity)
+        amount = charge.units
+        if not charging.take(card, charge, amount, shelf.taxes(batch, at), at, reference):
+            return _short(card)
+    else:
+        return _buy(card, batch, plan, request, shelf, at, reference)
+    return _done(card, request, amount, at)
+
+
+def _unusable(
+    card: Card, plan: Plan, request: Request, shelf: Snapshot, at: datetime
+) -> Denied | None:
+    status = card.status(at)
+    if status is Status.VOID:
+        return Denied(reason=Denial.VOID, card_id=card.id)
+    if card.first_used_at is None or not card.opened:
+        raise TransitionRefused(card.id, status.value, request.kind.value)
+    if request.kind in (OperationKind.REFUND, OperationKind.WRITE_OFF):
+        return None
+    if stopped := blocked(card, shelf):
+        return stopped
+    revives = request.kind is OperationKind.RECHARGE and plan.recharge_revives
+    if card.expired(at) and not revives:
+        return Denied(reason=Denial.EXPIRED, card_id=card.id)
+    return None
+
+
+def _recharged(
+    card: Card,
+    batch: Batch,
+    plan: Plan,
+    amount: int,
+    shelf: Snapshot,
+    at: datetime,
+    reference: str,
+) -> None:
+    """Do what a recharge triggers: the validity is extended, charges are taken."""
+    touched(card, at)
+    if plan.recharge_days is not None and card.expires_at is not None:
+        last = at.astimezone(batch.zone).date() + timedelta(days=plan.recharge_days)
+        until = end_of_day(last, batch.zone)
+        if batch.expires_at is not None:
+            until = min(until, batch.expires_at)
+        card.expires_at = max(card.expires_at, until)
+    rules = shelf.taxes(batch, at)
+    for charge in plan.charges:
+        if charge.trigger is Trigger.RECHARGE and charge.effective(at):
+            charging.take(card, charge, charge.comes_to(amount), rules, at, reference)
+
+
+def _buy(
+    card: Card,
+    batch: Batch,
+    plan: Plan,
+    request: Request,
+    shelf: Snapshot,
+    at: datetime,
+    reference: str,
+) -> Operation | Denied:
+    found = (p for p in plan.packages if p.name == request.name and p.given is Given.BOUGHT)
+    if (package := next(found, None)) is None:
+        raise InvalidInput("package", request.name, f"cannot be bought with plan {plan.name!r}")
+    if package.price is not None:
+        price = Charge(name=package.name, trigger=Trigger.MANUAL, amount=package.price)
+        due = charging.lines(price, price.units, shelf.taxes(batch, at))
+        if sum(amount for _, _, amount in due) > card.available:
+            return _short(card)
+        charging.post(card, due, at, reference)
+    bought(card, batch, plan, package, at)
+    return _done(card, request, package.price_units, at)
+
+
+def _charge(plan: Plan, name: str) -> Charge:
+    found = (c for c in plan.charges if c.name == name and c.trigger is Trigger.MANUAL)
+    if (charge := next(found, None)) is None:
+        raise InvalidInput("charge", name, f"is no manual charge of plan {plan.name!r}")
+    return charge
+
+
+def _short(card: Card) -> Denied:
+    return Denied(reason=Denial.INSUFFICIENT_BALANCE, card_id=card.id)
+
+
+def _done(card: Card, request: Request, amount: int, at: datetime) -> Operation:
+    operation = Operation(
+        key=request.key,
+        kind=request.kind,
+        card_id=card.id,
+        batch=card.batch,
+        serial=card.serial,
+        currency=card.currency,
+        at=at,
+        amount_units=amount,
+        name=request.name,
+        quantity=request.quantity,
+        balance_units=card.balance,
+        expires_at=card.expires_at,
+    )
+    card.operations.append(operation)
+    return operation

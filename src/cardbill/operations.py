@@ -1,0 +1,134 @@
+"""Operations on a card's money and packages, each done once under its key.
+
+A key is the caller's own: the same key with the same request is answered as the first time,
+with another request it is refused. What was done is recorded beside the calls. Source:
+domain.md sections 4 and 5.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+from cardbill import money
+from cardbill.errors import IdempotencyMismatch, InvalidInput
+from cardbill.names import check_choice
+
+if TYPE_CHECKING:
+    from moneyed import Money
+
+LONGEST_KEY = 128
+
+
+class OperationKind(Enum):
+    """What was done; the values are stored."""
+
+    RECHARGE = "recharge"
+    """Money was paid in."""
+    CREDIT = "credit"
+    """An operator gave money."""
+    REFUND = "refund"
+    """Money was paid back to the customer."""
+    WRITE_OFF = "write_off"
+    """An operator took money off."""
+    CHARGE = "charge"
+    """An operator took a charge of the plan."""
+    BUY = "buy"
+    """A package was bought."""
+
+
+@frozen(kw_only=True)
+class Operation:
+    """What was done to a card under a key.
+
+    Attributes:
+        key: The caller's.
+        kind: What.
+        card_id, batch, serial: Whose card.
+        currency: The card's ISO 4217 code.
+        at: When.
+        amount_units: The amount asked for, in ledger units; a charge: as quoted.
+        name: The charge's or the package's; empty: it has none.
+        quantity: How many times, for a charge.
+        balance_units: The card's balance afterwards, in ledger units.
+        expires_at: When the card expires; ``None``: never.
+        replayed: This answer was given before; nothing was done this time.
+    """
+
+    key: str
+    kind: OperationKind
+    card_id: str
+    batch: str
+    serial: int
+    currency: str
+    at: datetime
+    amount_units: int
+    name: str = ""
+    quantity: int = 1
+    balance_units: int
+    expires_at: datetime | None
+    replayed: bool = field(default=False, eq=False)
+
+    @property
+    def amount(self) -> Money:
+        """The amount asked for."""
+        return money.money(self.amount_units, self.currency)
+
+    @property
+    def balance(self) -> Money:
+        """The card's balance afterwards."""
+        return money.money(self.balance_units, self.currency)
+
+
+@frozen
+class Request:
+    """What is asked for under a key.
+
+    Attributes:
+        key: The caller's.
+        kind: What.
+        amount: Ledger units; 0: as the plan says.
+        name: The charge's or the package's.
+        quantity: How many times, for a charge.
+    """
+
+    key: str
+    kind: OperationKind
+    amount: int = 0
+    name: str = ""
+    quantity: int = 1
+
+    def again(self, done: Operation) -> Operation:
+        """Return the first answer, if the request is the same.
+
+        Raises:
+            IdempotencyMismatch: It is another one.
+        """
+        told = [("kind", self.kind, done.kind), ("name", self.name, done.name)]
+        told.append(("quantity", self.quantity, done.quantity))
+        if self.amount:
+            told.append(("amount", self.amount, done.amount_units))
+        if differing := [name for name, now, before in told if now != before]:
+            raise IdempotencyMismatch(self.key, differing)
+        return evolve(done, replayed=True)
+
+
+def check_key(key: object) -> str:
+    """Return an operation's key: 1 to 128 visible ASCII characters.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    if not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY:
+        raise InvalidInput("key", key, f"must be text of 1 to {LONGEST_KEY}")
+    if not all("!" <= character <= "~" for character in key):
+        raise InvalidInput("key", key, "must be visible ASCII characters only")
+    return key
+
+
+def kind_of(value: OperationKind | str) -> OperationKind:
+    """Return a kind of operation, itself or by its value."""
+    return check_choice("operation", value, OperationKind)

@@ -1,0 +1,230 @@
+"""Recharges, credits, refunds, charges, packages: each once under its key; the books balance."""
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from moneyed import EUR, USD, Money
+
+from cardbill import BillingCycle, Denied, Operation, Package, Status
+from cardbill.errors import (
+    FloatRefused,
+    IdempotencyMismatch,
+    InvalidInput,
+    MissingFields,
+    TransitionRefused,
+    UnknownName,
+    WrongCurrency,
+)
+from tests.building import STORES, UK, Shop
+from tests.test_sold_with import BONUS, ON_TOP, WEEKLY, call, fee, posted, sold, taxed
+
+WHO: dict[str, Any] = {"actor": "ann", "reason": "ticket 7"}
+BOUGHT = evolve(BONUS, name="extra", given="bought", price=Money("1.50", USD))
+MANUAL = fee("letter", "manual", "0.30")
+
+
+@pytest.fixture(params=STORES)
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    """A shop whose card B/1 was used, with 4.94 left."""
+    with sold(request.param, tmp_path, charges=[MANUAL, fee("toll", "recharge", "0.05")],
+              packages=[BOUGHT]) as shop:  # fmt: skip
+        call(shop, "c1", 60, to=UK)
+        yield shop
+
+
+def done(answer: Operation | Denied) -> Operation:
+    assert isinstance(answer, Operation), answer
+    return answer
+
+
+def denied(answer: Operation | Denied) -> str:
+    assert isinstance(answer, Denied), answer
+    return str(answer.reason.value)
+
+
+def test_a_recharge_is_done_once_however_often_it_is_asked(shop: Shop):
+    first = done(shop.bill.accounts.recharge("B/1", Money(10, USD), key="pay-1"))
+    assert (first.amount, first.balance) == (Money(10, USD), Money("14.89", USD))
+    for bill in (shop.bill, shop.second()):
+        again = done(bill.accounts.recharge("B/1", "10.00", key="pay-1"))
+        assert again.replayed
+        assert again == first
+    assert posted(shop)[-2:] == [("recharge", "", 10_000_000), ("charge", "toll", -50_000)]
+    assert list(shop.bill.accounts.operations("B/1")) == [first]
+    assert [record.call_id for record in shop.bill.records(card_id="B/1")] == ["c1"]
+    assert shop.bill.audit().clean
+
+
+def test_a_key_is_good_for_one_request(shop: Shop):
+    shop.bill.accounts.recharge("B/1", 10, key="k")
+    with pytest.raises(IdempotencyMismatch, match="amount"):
+        shop.bill.accounts.recharge("B/1", 11, key="k")
+    with pytest.raises(IdempotencyMismatch, match="kind"):
+        shop.bill.accounts.credit("B/1", 10, key="k", **WHO)
+    assert done(shop.bill.accounts.recharge("B/1", 1, key="K")).balance_units == 15_840_000
+
+
+def test_a_key_of_a_call_is_another_key(shop: Shop):
+    assert not done(shop.bill.accounts.recharge("B/1", 10, key="c1")).replayed
+    assert call(shop, "c2", 60, to=UK).price_units > 0
+    assert shop.bill.audit().clean
+
+
+def test_credits_and_what_is_taken_off_name_who_and_why(shop: Shop):
+    shop.bill.accounts.credit("B/1", "0.06", key="a", **WHO)
+    shop.bill.accounts.write_off("B/1", "1", key="b", **WHO)
+    last = done(shop.bill.accounts.refund("B/1", key="c", **WHO))  # all that is left
+    assert (last.amount, last.balance) == (Money(4, USD), Money(0, USD))
+    assert [(row.action, row.actor) for row in shop.log()[-3:]] == [
+        ("credit", "ann"),
+        ("write_off", "ann"),
+        ("refund", "ann"),
+    ]
+    for call_ in (shop.bill.accounts.credit, shop.bill.accounts.refund):
+        with pytest.raises(MissingFields, match="reason"):
+            call_("B/1", 1, key="d", actor="ann", reason=" ")
+    assert denied(shop.bill.accounts.refund("B/1", key="e", **WHO)) == "insufficient_balance"
+    assert shop.bill.card("B/1").status is Status.EXHAUSTED
+    shop.bill.accounts.recharge("B/1", 1, key="f")
+    assert shop.bill.card("B/1").status is Status.ACTIVE
+    assert shop.bill.audit().clean
+
+
+def test_nothing_is_taken_that_a_call_holds(shop: Shop):
+    grant = shop.grant("c2", to=UK)
+    left = shop.bill.card("B/1").available
+    assert denied(shop.bill.accounts.refund("B/1", 1, key="a", **WHO)) == "insufficient_balance"
+    assert done(shop.bill.accounts.refund("B/1", key="b", **WHO)).amount == left
+    assert shop.bill.settle(grant.handle, talk_ms=4_920_000).price_units == grant.held_units
+    assert shop.bill.audit().clean
+
+
+def test_a_manual_charge_is_taken_as_often_as_it_is_asked_for(shop: Shop):
+    assert done(shop.bill.accounts.charge("B/1", "letter", key="a", quantity=2, **WHO)).amount == (
+        Money("0.60", USD)
+    )
+    assert posted(shop)[-1] == ("charge", "letter", -600_000)
+    with pytest.raises(IdempotencyMismatch, match="quantity"):
+        shop.bill.accounts.charge("B/1", "letter", key="a", quantity=3, **WHO)
+    for unknown in ("postcard", "toll"):
+        with pytest.raises(InvalidInput, match=unknown):
+            shop.bill.accounts.charge("B/1", unknown, key="b", **WHO)
+    assert shop.bill.audit().clean
+
+
+def test_a_package_is_bought_with_the_money_of_the_card(shop: Shop):
+    for number in range(3):
+        assert done(shop.bill.accounts.buy("B/1", "extra", key=f"k{number}")).name == "extra"
+    assert denied(shop.bill.accounts.buy("B/1", "extra", key="k3")) == "insufficient_balance"
+    assert shop.bill.card("B/1").balance == Money("0.44", USD)
+    assert shop.grant("c2", to=UK).max_seconds == 90 * 60 + 7 * 60
+    with pytest.raises(InvalidInput, match="bonus"):
+        shop.bill.accounts.buy("B/1", "bonus", key="k4")
+    assert shop.bill.audit().clean
+
+
+def test_a_card_that_was_never_used_or_is_gone_takes_nothing(shop: Shop):
+    with pytest.raises(TransitionRefused, match="generated"):
+        shop.bill.accounts.recharge("B/2", 1, key="a")
+    with pytest.raises(UnknownName):
+        shop.bill.accounts.recharge("B/9", 1, key="a")
+    shop.bill.control.void("B/3", **WHO)
+    assert denied(shop.bill.accounts.recharge("B/3", 1, key="a")) == "void"
+    shop.bill.control.block("B/1", **WHO)
+    assert denied(shop.bill.accounts.recharge("B/1", 1, key="a")) == "blocked"
+    shop.bill.control.unblock("B/1", **WHO)
+    assert not done(shop.bill.accounts.recharge("B/1", 1, key="a")).replayed  # a denial is none
+
+
+@pytest.mark.parametrize(
+    ("amount", "error"),
+    [
+        (0, InvalidInput),
+        (-1, InvalidInput),
+        (1.5, FloatRefused),
+        ("much", InvalidInput),
+        ("0.0000001", InvalidInput),
+        (Money(1, EUR), WrongCurrency),
+        (10**13, InvalidInput),
+    ],
+)
+def test_an_amount_that_is_none_is_refused(shop: Shop, amount: object, error: type[Exception]):
+    with pytest.raises(error, match="amount"):
+        shop.bill.accounts.recharge("B/1", amount, key="a")
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 129, None, "ü"])
+def test_a_key_that_is_none_is_refused(shop: Shop, key: Any):
+    with pytest.raises(InvalidInput, match="key"):
+        shop.bill.accounts.recharge("B/1", 1, key=key)
+
+
+def test_what_is_owed_is_paid_first_from_what_comes(tmp_path: Path):
+    owing = evolve(WEEKLY, when_short="owe")
+    with taxed("memory", tmp_path, ON_TOP, charges=[owing]) as shop:
+        call(shop, "c1", 77 * 60, to=UK, batch="T")  # 4.9665 with tax
+        shop.clock.now += timedelta(days=22)
+        shop.bill.sweep()
+        owed = shop.stored("T/1").owed["weekly fee"]
+        assert 0 < owed < 750_000
+        shop.bill.accounts.recharge("T/1", "0.10", key="a")
+        assert shop.bill.card("T/1").balance_units < 2  # a unit that no net amount makes up
+        shop.bill.accounts.recharge("T/1", 5, key="b")
+        assert shop.stored("T/1").owed == {}
+        fees = [-amount for kind, name, amount in posted(shop, "T/1") if name == "weekly fee"]
+        assert sum(fees) == 750_000
+        shop.check_books()
+
+
+def test_a_recharge_extends_and_revives_where_the_plan_says_so(tmp_path: Path):
+    with sold("memory", tmp_path, batch={"expires_days_after_first_use": 10},
+              recharge_days=30, recharge_revives=True) as shop:  # fmt: skip
+        call(shop, "c1", 60, to=UK)
+        first = shop.bill.card("B/1").expires_at
+        assert first is not None
+        done(shop.bill.accounts.recharge("B/1", 1, key="a"))
+        assert shop.bill.card("B/1").expires_at == first + timedelta(days=20)
+        shop.clock.now += timedelta(days=40)
+        assert shop.denied("c2", to=UK) == "expired"
+        revived = done(shop.bill.accounts.recharge("B/1", 2, key="b"))
+        assert revived.balance == Money(2, USD)
+        assert shop.grant("c3", to=UK).granted
+        shop.check_books()
+
+
+def test_an_expired_card_is_not_revived_otherwise(tmp_path: Path):
+    with sold("memory", tmp_path, batch={"expires_days_after_first_use": 1}) as shop:
+        call(shop, "c1", 60, to=UK)
+        shop.clock.now += timedelta(days=3)
+        assert denied(shop.bill.accounts.recharge("B/1", 1, key="a")) == "expired"
+        assert shop.bill.card("B/1").status is Status.EXPIRED
+
+
+def test_what_was_recharged_by_hand_in_the_database_is_seen(tmp_path: Path):
+    with sold("sqlite", tmp_path) as shop:
+        call(shop, "c1", 60, to=UK)
+        shop.bill.accounts.recharge("B/1", 10, key="pay")
+        with sqlite3.connect(tmp_path / "cards.db") as connection:
+            connection.execute("UPDATE record SET price = 11000000 WHERE key = 'op:pay'")
+        connection.close()
+        assert any("recharge pay" in problem for problem in shop.bill.audit().problems)
+
+
+def test_a_package_of_money_is_counted_in_its_own_units(tmp_path: Path):
+    credit = Package(
+        name="credit",
+        amount=Money("0.30", USD),
+        given="bought",
+        valid=BillingCycle(unit="days", count=2),
+    )
+    with sold("memory", tmp_path, packages=[credit]) as shop:
+        call(shop, "c1", 60, to=UK)
+        done(shop.bill.accounts.buy("B/1", "credit", key="a"))  # without a price: a gift
+        record = call(shop, "c2", 360, to=UK)
+        assert (record.rated, record.price) == (Money("0.36", USD), Money("0.06", USD))
+        shop.check_books()

@@ -228,3 +228,128 @@ def test_a_package_of_money_is_counted_in_its_own_units(tmp_path: Path):
         record = call(shop, "c2", 360, to=UK)
         assert (record.rated, record.price) == (Money("0.36", USD), Money("0.06", USD))
         shop.check_books()
+
+
+# -- two cards ----------------------------------------------------------------------------------
+
+
+def ledger_of(shop: Shop, card_id: str) -> list[tuple[str, int]]:
+    return [(entry.kind.value, entry.amount_units) for entry in shop.bill.entries(card_id)]
+
+
+def test_money_goes_from_one_card_to_another_once(shop: Shop):
+    call(shop, "c2", 60, to=UK, serial=2)
+    sent = done(shop.bill.accounts.transfer("B/1", 2, to="B/2", key="t"))
+    assert (sent.amount, sent.other, sent.balance) == (Money(2, USD), "B/2", Money("2.94", USD))
+    assert shop.bill.card("B/2").balance == Money("6.89", USD)  # less what a recharge costs
+    for bill in (shop.bill, shop.second()):
+        again = done(bill.accounts.transfer("B/1", 2, to="B/2", key="t"))
+        assert again.replayed
+        assert again == sent
+    with pytest.raises(IdempotencyMismatch, match="to"):
+        shop.bill.accounts.transfer("B/1", 2, to="B/3", key="t")
+    assert shop.stored("B/1").outgoing == {}
+    shop.check_books()
+
+
+def test_what_the_other_card_refuses_comes_back(shop: Shop):
+    for _ in range(2):
+        assert denied(shop.bill.accounts.transfer("B/1", 2, to="B/2", key="t")) == (
+            "not_yet_effective"
+        )
+    assert shop.bill.card("B/1").balance == Money("4.94", USD)
+    assert ledger_of(shop, "B/1")[-2:] == [
+        ("transfer_out", -2_000_000),
+        ("transfer_out", 2_000_000),
+    ]
+    assert ledger_of(shop, "B/2") == []
+    shop.check_books()
+
+
+def test_only_what_no_call_holds_can_leave(shop: Shop):
+    call(shop, "c2", 60, to=UK, serial=2)
+    shop.grant("c3", to=UK)
+    assert denied(shop.bill.accounts.transfer("B/1", 4, to="B/2", key="t")) == (
+        "insufficient_balance"
+    )
+    assert done(shop.bill.accounts.transfer("B/1", to="B/2", key="u")).amount == Money("0.02", USD)
+    with pytest.raises(InvalidInput, match="giving card"):
+        shop.bill.accounts.transfer("B/1", 1, to="B/1", key="v")
+    shop.check_books()
+
+
+def test_a_card_is_recharged_by_the_value_of_another_that_was_never_used(shop: Shop):
+    pin = shop.pin(2)
+    used_up = done(shop.bill.accounts.redeem("B/1", pin=pin, key="v", ani="+13055551234"))
+    assert (used_up.card_id, used_up.amount) == ("B/2", Money(5, USD))
+    assert shop.bill.card("B/1").balance == Money("9.89", USD)
+    assert shop.bill.card("B/2").status is Status.VOID
+    assert ledger_of(shop, "B/2") == [("face", 5_000_000), ("transfer_out", -5_000_000)]
+    assert done(shop.bill.accounts.redeem("B/1", pin=pin, key="v")).replayed
+    assert denied(shop.bill.accounts.redeem("B/1", pin=pin, key="w")) == "void"
+    assert denied(shop.bill.authenticate(pin=pin)) == "void"  # type: ignore[arg-type]
+    shop.check_books()
+
+
+def test_a_voucher_that_is_refused_is_good_again(shop: Shop):
+    assert denied(shop.bill.accounts.redeem("B/3", pin=shop.pin(2), key="v")) == "not_yet_effective"
+    assert shop.grant("c2", to=UK, serial=2).granted
+    shop.check_books()
+
+
+def test_a_card_in_use_is_no_voucher_and_wrong_pins_are_counted(shop: Shop):
+    call(shop, "c2", 60, to=UK, serial=2)
+    assert denied(shop.bill.accounts.redeem("B/1", pin=shop.pin(2), key="v")) == "exhausted"
+    for _ in range(5):
+        answer = shop.bill.accounts.redeem("B/1", pin="000000000042", key="w", ani="+13055550000")
+        assert denied(answer) == "unknown_credential"
+    answer = shop.bill.accounts.redeem("B/1", pin=shop.pin(3), key="x", ani="+13055550000")
+    assert denied(answer) == "locked_out"
+    shop.check_books()
+
+
+def test_a_part_of_a_transfer_that_was_taken_out_by_hand_is_seen(tmp_path: Path):
+    with sold("sqlite", tmp_path) as shop:
+        call(shop, "c1", 60, to=UK)
+        call(shop, "c2", 60, to=UK, serial=2)
+        shop.bill.accounts.transfer("B/1", 2, to="B/2", key="t")
+        with sqlite3.connect(tmp_path / "cards.db") as connection:
+            connection.execute("DELETE FROM record WHERE card = 'B/2' AND kind = 'transfer_in'")
+        connection.close()
+        problems = shop.bill.audit().problems
+        assert any("card B/2 has no part in it" in problem for problem in problems)
+
+
+class Died(Exception):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("again", ["sweep", "request", "both"])
+def test_a_transfer_that_was_cut_short_is_completed(shop: Shop, steps: int, again: str):
+    call(shop, "c2", 60, to=UK, serial=2)
+    storage, transact = shop.bill.storage, shop.bill.storage.transact
+    left = [steps]
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        if not left[0]:
+            raise Died
+        left[0] -= 1
+        return transact(*args, **kwargs)
+
+    storage.transact = dying  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        shop.bill.accounts.transfer("B/1", 2, to="B/2", key="t")
+    storage.transact = transact  # type: ignore[method-assign]
+    assert shop.stored("B/1").outgoing["t"].amount == 2_000_000
+    assert shop.bill.sweep().cards == 0  # it may be on its way still
+    shop.clock.tick(seconds=60)
+    if again != "request":
+        assert shop.bill.sweep().cards == 1
+    if again != "sweep":
+        assert done(shop.bill.accounts.transfer("B/1", 2, to="B/2", key="t")).replayed
+    assert shop.bill.sweep().cards == 0
+    assert shop.stored("B/1").outgoing == {}
+    assert shop.bill.card("B/1").balance == Money("2.94", USD)
+    assert shop.bill.card("B/2").balance == Money("6.89", USD)
+    shop.check_books()

@@ -85,6 +85,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "authorization",
         "settling",
         "accounting",
+        "transferring",
         "registration",
         "recounting",
         "quoting",

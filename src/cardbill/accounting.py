@@ -53,9 +53,8 @@ def operate(
     """
     if done is not None:
         return request.again(done)
-    batch = shelf.batch(card.batch)
-    plan, _ = plan_of(card, batch, shelf)
-    if denied := _unusable(card, plan, request, shelf, at):
+    batch, plan = plan_of_card(card, shelf)
+    if denied := unusable_for(card, request, shelf, at):
         return denied
     reference = f"{request.kind.value} {request.key}"
     amount, kind = request.amount, request.kind
@@ -64,26 +63,35 @@ def operate(
             raise InvalidInput("amount", amount, "is more than the card can hold")
         card.post(_PUT_ON[kind], amount, at, reference)
         if kind is OperationKind.RECHARGE:
-            _recharged(card, batch, plan, amount, shelf, at, reference)
+            recharged(card, batch, plan, amount, shelf, at, reference)
         charging.pay_owed(card, plan.charges, shelf.taxes(batch, at), at, reference)
     elif kind in _TAKEN_OFF:
         amount = amount or card.available
         if amount > card.available or not amount:
-            return _short(card)
+            return short_of_money(card)
         card.post(_TAKEN_OFF[kind], -amount, at, reference)
     elif kind is OperationKind.CHARGE:
         charge = evolve(_charge(plan, request.name), quantity=request.quantity)
         amount = charge.units
         if not charging.take(card, charge, amount, shelf.taxes(batch, at), at, reference):
-            return _short(card)
+            return short_of_money(card)
     else:
         return _buy(card, batch, plan, request, shelf, at, reference)
-    return _done(card, request, amount, at)
+    return record_done(card, request, amount, at)
 
 
-def _unusable(
-    card: Card, plan: Plan, request: Request, shelf: Snapshot, at: datetime
-) -> Denied | None:
+def plan_of_card(card: Card, shelf: Snapshot) -> tuple[Batch, Plan]:
+    """Return the terms that a card is under."""
+    batch = shelf.batch(card.batch)
+    return batch, plan_of(card, batch, shelf)[0]
+
+
+def unusable_for(card: Card, request: Request, shelf: Snapshot, at: datetime) -> Denied | None:
+    """Return why nothing can be done to a card's account.
+
+    Raises:
+        TransitionRefused: The card was never used: its account is not open.
+    """
     status = card.status(at)
     if status is Status.VOID:
         return Denied(reason=Denial.VOID, card_id=card.id)
@@ -93,13 +101,13 @@ def _unusable(
         return None
     if stopped := blocked(card, shelf):
         return stopped
-    revives = request.kind is OperationKind.RECHARGE and plan.recharge_revives
-    if card.expired(at) and not revives:
+    recharges = request.kind in (OperationKind.RECHARGE, OperationKind.TRANSFER_IN)
+    if card.expired(at) and not (recharges and plan_of_card(card, shelf)[1].recharge_revives):
         return Denied(reason=Denial.EXPIRED, card_id=card.id)
     return None
 
 
-def _recharged(
+def recharged(
     card: Card,
     batch: Batch,
     plan: Plan,
@@ -138,10 +146,10 @@ def _buy(
         price = Charge(name=package.name, trigger=Trigger.MANUAL, amount=package.price)
         due = charging.lines(price, price.units, shelf.taxes(batch, at))
         if sum(amount for _, _, amount in due) > card.available:
-            return _short(card)
+            return short_of_money(card)
         charging.post(card, due, at, reference)
     bought(card, batch, plan, package, at)
-    return _done(card, request, package.price_units, at)
+    return record_done(card, request, package.price_units, at)
 
 
 def _charge(plan: Plan, name: str) -> Charge:
@@ -151,11 +159,13 @@ def _charge(plan: Plan, name: str) -> Charge:
     return charge
 
 
-def _short(card: Card) -> Denied:
+def short_of_money(card: Card) -> Denied:
+    """Return the denial of a card that has not so much available."""
     return Denied(reason=Denial.INSUFFICIENT_BALANCE, card_id=card.id)
 
 
-def _done(card: Card, request: Request, amount: int, at: datetime) -> Operation:
+def record_done(card: Card, request: Request, amount: int, at: datetime) -> Operation:
+    """Record what was done."""
     operation = Operation(
         key=request.key,
         kind=request.kind,
@@ -167,6 +177,7 @@ def _done(card: Card, request: Request, amount: int, at: datetime) -> Operation:
         amount_units=amount,
         name=request.name,
         quantity=request.quantity,
+        other=request.other,
         balance_units=card.balance,
         expires_at=card.expires_at,
     )

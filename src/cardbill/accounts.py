@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from cardbill import accounting, money
-from cardbill.answers import Denied
+from attrs import evolve
+
+from cardbill import accounting, money, transferring
+from cardbill.answers import Credential, Denied
+from cardbill.denials import denial_of
 from cardbill.errors import InvalidInput
 from cardbill.names import check_count, check_name, check_reason
 from cardbill.operations import Operation, OperationKind, Request, check_key
@@ -19,6 +22,24 @@ if TYPE_CHECKING:
     from cardbill.seals import Seals
     from cardbill.shelf import Shelf
     from cardbill.storage.contract import Storage
+
+
+class ByPin(Protocol):
+    """Finds the card of a PIN, its attempt counted, and uses it."""
+
+    def __call__(
+        self,
+        use: Callable[[str, Sequence[Credential]], Operation | Denied],
+        now: datetime,
+        *,
+        pin: str,
+        card_number: str | None,
+        ani: str | None,
+        call_id: str | None,
+        access: str | None,
+        trunk: str | None,
+    ) -> Operation | Denied:
+        """Return what `use` makes of the card's id and its credentials."""
 
 
 class Accounts:
@@ -37,6 +58,7 @@ class Accounts:
         journal: Journal,
         seals: Seals,
         now: Callable[[datetime | None], datetime],
+        by_pin: ByPin,
     ) -> None:
         self._storage = storage
         self._shelf = shelf
@@ -44,6 +66,7 @@ class Accounts:
         self._journal = journal
         self._seals = seals
         self._now = now
+        self._by_pin = by_pin
 
     def recharge(
         self, card_id: str, amount: object, *, key: str, at: datetime | None = None
@@ -171,6 +194,121 @@ class Accounts:
         request = Request(check_key(key), OperationKind.BUY, 0, check_name("package", package))
         return self._operate(card_id, request, at, None)
 
+    def transfer(
+        self,
+        card_id: str,
+        amount: object = None,
+        *,
+        to: str,
+        key: str,
+        at: datetime | None = None,
+    ) -> Operation | Denied:
+        """Move money from one card to another: only what no call of the giving card holds.
+
+        The receiving card is treated as if recharged. Should the process die half way, the
+        money is under way until a sweep, or the same request again, goes on.
+
+        Args:
+            card_id: The giving card.
+            amount: As for :meth:`recharge`; default: all that is available.
+            to: The receiving card.
+            key: The host's, one per transfer, on the giving card.
+            at: The instant; default: now.
+
+        Returns:
+            The giving card's operation; or a :class:`Denied`, also where the receiving card
+            refused: then the money has come back.
+
+        Raises:
+            WrongCurrency: The cards are in different currencies.
+            UnknownName, InvalidInput, IdempotencyMismatch, TransitionRefused: As for
+                :meth:`recharge`.
+        """
+        now = self._now(at)
+        units = 0 if amount is None else self._units(card_id, amount)
+        self._check_other(card_id, to)
+        request = Request(check_key(key), OperationKind.TRANSFER_OUT, units, other=to)
+        sent = self._runner.step(
+            card_id,
+            operation_key(key),
+            now,
+            lambda card, done, shelf: transferring.send(card, done, request, shelf, now),
+        )
+        return self._go_on(sent, now)
+
+    def redeem(
+        self,
+        card_id: str,
+        *,
+        pin: str,
+        key: str,
+        card_number: str | None = None,
+        ani: str | None = None,
+        call_id: str | None = None,
+        access: str | None = None,
+        trunk: str | None = None,
+        at: datetime | None = None,
+    ) -> Operation | Denied:
+        """Recharge a card by the value of another one, never used, whose PIN is told.
+
+        The other card is void then. Wrong PINs are counted as in
+        :meth:`Engine.authenticate`, whose arguments these are.
+
+        Args:
+            card_id: The receiving card.
+            pin: Of the card that is used up.
+            key: The host's, one per redemption, on the card that is used up.
+            card_number: The printed card number, where cards have one.
+            ani: The caller's number.
+            call_id: The call, to limit wrong PINs in it.
+            access: The access number it came in on.
+            trunk: The trunk it came over.
+            at: The instant; default: now.
+
+        Returns:
+            The operation of the card that was used up; or a :class:`Denied`.
+
+        Raises:
+            WrongCurrency: The cards are in different currencies.
+            UnknownName, InvalidInput, IdempotencyMismatch: As for :meth:`recharge`.
+        """
+        now = self._now(at)
+        check_key(key)
+        self._storage.view(card_id)
+
+        def use(voucher: str, credentials: Sequence[Credential]) -> Operation | Denied:
+            self._check_other(voucher, card_id)
+            request = Request(key, OperationKind.TRANSFER_OUT, 0, other=card_id)
+            return self._runner.step(
+                voucher,
+                operation_key(key),
+                now,
+                lambda card, done, shelf: transferring.send_all(
+                    card, done, request, credentials, shelf, now
+                ),
+            )
+
+        sent = self._by_pin(
+            use,
+            now,
+            pin=pin,
+            card_number=card_number,
+            ani=ani,
+            call_id=call_id,
+            access=access,
+            trunk=trunk,
+        )
+        return self._go_on(sent, now)
+
+    def resume(self, card_id: str, at: datetime) -> int:
+        """Go on with transfers of a card that were cut short; return how many there were."""
+        found = self._runner.step(
+            card_id, None, at, lambda card, _done, _shelf: transferring.overdue(card, at)
+        )
+        for key, outgoing in found:
+            self._arrive(card_id, key, outgoing.to, outgoing.amount, at)
+        return len(found)
+
     def operations(self, card_id: str) -> Iterator[Operation]:
         """Yield what was done to a card under keys, ordered by key.
 
@@ -185,6 +323,44 @@ class Accounts:
 
     # -- inside ---------------------------------------------------------------------------
 
+    def _go_on(self, sent: Operation | Denied, at: datetime) -> Operation | Denied:
+        """Bring what was sent to the other card, if that was not done before."""
+        if isinstance(sent, Denied):
+            return sent
+        if sent.refused:
+            return Denied(reason=denial_of(sent.refused), card_id=sent.other)
+        closed = self._arrive(sent.card_id, sent.key, sent.other, sent.amount_units, at)
+        if closed.refused:
+            return Denied(reason=denial_of(closed.refused), card_id=sent.other)
+        return evolve(closed, replayed=sent.replayed)
+
+    def _arrive(self, card_id: str, key: str, to: str, amount: int, at: datetime) -> Operation:
+        incoming = f"{card_id}|{key}"
+        request = Request(incoming, OperationKind.TRANSFER_IN, amount, other=card_id)
+        answer = self._runner.step(
+            to,
+            operation_key(incoming),
+            at,
+            lambda card, done, shelf: transferring.receive(card, done, request, shelf, at),
+        )
+        return self._runner.step(
+            card_id,
+            operation_key(key),
+            at,
+            lambda card, done, _shelf: transferring.close(card, done, key, answer, at),
+        )
+
+    def _check_other(self, card_id: str, to: str) -> None:
+        if card_id == to:
+            raise InvalidInput("to", to, "is the giving card itself")
+        transferring.check_currencies(self._currency(card_id), self._currency(to))
+
+    def _units(self, card_id: str, amount: object) -> int:
+        units = money.units("amount", amount, self._currency(card_id))
+        if not 0 < units <= money.MAX_UNITS:
+            raise InvalidInput("amount", amount, "must be above zero")
+        return units
+
     def _money(
         self,
         kind: OperationKind,
@@ -194,12 +370,7 @@ class Accounts:
         at: datetime | None,
         log: tuple[str, str] | None = None,
     ) -> Operation | Denied:
-        units = 0
-        if amount is not None or log is None:
-            currency = self._currency(card_id)
-            units = money.units("amount", amount, currency)
-            if not 0 < units <= money.MAX_UNITS:
-                raise InvalidInput("amount", amount, "must be above zero")
+        units = 0 if amount is None and log is not None else self._units(card_id, amount)
         return self._operate(card_id, Request(check_key(key), kind, units), at, log)
 
     def _operate(

@@ -23,11 +23,13 @@ from cardbill.holds import whole_seconds
 from cardbill.keymarks import needed_keys
 from cardbill.keyring import ANI
 from cardbill.ledger import PUT_ON, EntryKind
+from cardbill.operations import OperationKind
 from cardbill.proofs import Trail, entry_seal, split_detail
 from cardbill.rows import (
     card_to_row,
     entry_from_row,
     is_call,
+    operation_key,
     operation_to_row,
     read_card,
     read_operation,
@@ -63,6 +65,7 @@ class AuditReport:
         voided_units: By currency: the face value of voided cards.
         put_on_units: By currency: recharges, credits, transfers in.
         taken_off_units: By currency: refunds, write-offs, transfers out.
+        in_transit_units: By currency: what left a card and has not arrived on another yet.
         balance_units: By currency: what callers still hold.
         problems: One line each; empty: the books balance.
         unchecked: What this audit did not look at, one line each.
@@ -80,6 +83,7 @@ class AuditReport:
     voided_units: Counter[str] = field(factory=Counter)
     put_on_units: Counter[str] = field(factory=Counter)
     taken_off_units: Counter[str] = field(factory=Counter)
+    in_transit_units: Counter[str] = field(factory=Counter)
     balance_units: Counter[str] = field(factory=Counter)
     problems: list[str] = field(factory=list)
     unchecked: list[str] = field(factory=list)
@@ -215,6 +219,7 @@ class _Books:
                 *_operations(entries, records),
                 *_trail(trail, entries, records),
                 *self._opens(card, listed),
+                *self._transfers(card, records),
             ]
             if self._evidence is not None:
                 problems += self._evidence.card(row, trail, entries, records)
@@ -242,6 +247,26 @@ class _Books:
         report.put_on_units[card.currency] += sum(sums[kind.value] for kind in _PUT_ON)
         report.taken_off_units[card.currency] -= sum(sums[kind.value] for kind in _TAKEN_OFF)
         report.balance_units[card.currency] += row.balance
+
+    def _transfers(self, card: Card, records: list[RecordRow]) -> Iterator[str]:
+        """What left one card has arrived on another, or is under way; and nothing else has."""
+        for out in card.outgoing.values():
+            self._report.in_transit_units[card.currency] += out.amount
+        for row in records:
+            if is_call(row) or not row.kind.startswith("transfer"):
+                continue
+            operation = read_operation(row)
+            key, refused = operation.key, bool(operation.refused)
+            if operation.kind is OperationKind.TRANSFER_OUT:
+                if refused or key in card.outgoing:
+                    continue
+                key = f"{card.id}|{key}"
+            else:
+                key = key.removeprefix(f"{operation.other}|")
+            found = self._storage.view(operation.other, operation_key(key)).record
+            if found is None or found.price != operation.amount_units:
+                what = f"{operation.kind.value} {operation.key}"
+                yield f"{what}: card {operation.other} has no part in it"
 
     def _opens(self, card: Card, listed: list[CredentialRow]) -> Iterator[str]:
         """What opens a card is what it lists; but for a move to a newer key that was cut short."""
@@ -373,7 +398,8 @@ def _operations(entries: list[EntryRow], records: list[RecordRow]) -> Iterator[s
     moved = Counter[str]()
     for entry in entries:
         if entry.kind in _MOVED:
-            moved[entry.reference] += abs(entry.amount)
+            puts_on = EntryKind(entry.kind) in PUT_ON
+            moved[entry.reference] += entry.amount if puts_on else -entry.amount
     for row in records:
         if is_call(row):
             continue

@@ -348,6 +348,31 @@ class CallFlow:
             self._move_on(card_id, who, credentials, now)
         return admitted
 
+    def _by_pin(
+        self,
+        use: Callable[[str, Sequence[Credential]], T],
+        now: datetime,
+        *,
+        pin: str,
+        card_number: str | None,
+        ani: str | None,
+        call_id: str | None,
+        access: str | None,
+        trunk: str | None,
+    ) -> T | Denied:
+        """Use the card that a PIN opens, whatever for; wrong PINs are counted."""
+        who = Presented(pin=pin, card_number=card_number, ani=ani, access=self._access(access))
+        credentials = who.credentials(self._keyring, self._plan(who.access))
+        source = self._source(who, credentials, caller_number(ani), call_id, trunk)
+
+        def look_up() -> T | Denied:
+            card_id = self._resolve(credentials)
+            if card_id is None:
+                return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
+            return use(card_id, credentials)
+
+        return self._gate.guarded(source, now, look_up)
+
     def _grant(self, card_id: str, request: CallRequest, now: datetime) -> Grant | Denied:
         return self._step(
             card_id,

@@ -22,7 +22,7 @@ from cardbill.errors import ConstraintViolated
 from cardbill.holds import Hold
 from cardbill.keyring import ANI
 from cardbill.ledger import Entry, EntryKind
-from cardbill.operations import Operation
+from cardbill.operations import Operation, Outgoing
 from cardbill.packages import Package
 from cardbill.routing import Route
 from cardbill.status import Status, derive
@@ -56,6 +56,7 @@ class Card:
         owed: What it owes of charges: the charge's name to ledger units.
         periods, idle: By charge, the number of the next period that falls due.
         cycle: The billing cycle for which packages were given last; ``None``: none was.
+        outgoing: Transfers under way to other cards, by key.
         active_at: When it was active last, after its first use.
         answered: It has had a billed call.
         due_at: When time changes it next; ``None``: never, as far as is known.
@@ -92,6 +93,7 @@ class Card:
     cycle: int | None = None
     active_at: datetime | None = None
     answered: bool = False
+    outgoing: dict[str, Outgoing] = field(factory=dict)
     due_at: datetime | None = None
     waiting: bool = field(default=False, eq=False)
     entry_count: int = 0

@@ -21,7 +21,7 @@ from cardbill.exchange import Quote, itself
 from cardbill.holds import Hold, LimitedBy
 from cardbill.instants import from_micros, to_micros
 from cardbill.ledger import Entry
-from cardbill.operations import Operation, OperationKind
+from cardbill.operations import Operation, OperationKind, Outgoing
 from cardbill.packages import Unit
 from cardbill.routing import Route
 from cardbill.taxterms import rules_from_list, rules_to_list
@@ -84,6 +84,7 @@ def _rest(card: Card) -> list[Any]:
         card.idle,
         card.cycle,
         _micros(card.active_at),
+        [[key, to, amount, to_micros(at)] for key, (to, amount, at) in card.outgoing.items()],
     ]
     return [] if rest == _NO_REST else rest
 
@@ -106,7 +107,7 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         *more,
     ) = _decode(state.decode())
     due_at, *rest = more or [None]
-    buckets, bucket_count, owed, periods, idle, cycle, active_at = rest or _NO_REST
+    buckets, bucket_count, owed, periods, idle, cycle, active_at, outgoing = rest or _NO_REST
     opened = [_load_hold(hold, currency) for hold in holds]
     return Card(
         id=card_id,
@@ -138,10 +139,11 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         idle=dict(idle),
         cycle=cycle,
         active_at=_instant(active_at),
+        outgoing={key: Outgoing(to, units, from_micros(at)) for key, to, units, at in outgoing},
     )
 
 
-_NO_REST: list[Any] = [[], 0, {}, {}, {}, None, None]
+_NO_REST: list[Any] = [[], 0, {}, {}, {}, None, None, []]
 
 
 def dump_record(record: CallRecord) -> bytes:
@@ -242,6 +244,8 @@ def dump_operation(operation: Operation) -> bytes:
             operation.quantity,
             operation.balance_units,
             _micros(operation.expires_at),
+            operation.other,
+            operation.refused,
         ]
     ).encode()
 
@@ -258,7 +262,7 @@ def load_operation(
     name: str,
 ) -> Operation:
     """Return the operation of a detail that :func:`dump_operation` wrote, and its columns."""
-    serial, currency, quantity, balance, expires_at = _decode(detail.decode())
+    serial, currency, quantity, balance, expires_at, other, refused = _decode(detail.decode())
     return Operation(
         key=key,
         kind=OperationKind(kind),
@@ -270,6 +274,8 @@ def load_operation(
         amount_units=amount,
         name=name,
         quantity=quantity,
+        other=other,
+        refused=refused,
         balance_units=balance,
         expires_at=_instant(expires_at),
     )

@@ -69,3 +69,8 @@ class Denial(Enum):
     NO_ROUTE = "no_route", "This number cannot be reached now.", 503, 34, 8, 503
     INVALID_NUMBER = "invalid_number", "The number dialed is not valid.", 484, 28, 11, 400
     BELOW_MINIMUM = "below_minimum", "There is not enough money left for a call.", 402, 21, 12, 402
+
+
+def denial_of(code: str) -> Denial:
+    """Return the reason of a code."""
+    return next(reason for reason in Denial if reason.value == code)

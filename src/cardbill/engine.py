@@ -122,7 +122,13 @@ class Engine(CallFlow):
         self.control = Control(storage, self._shelf, self._runner, self._journal, self._now)
         self.callers = Callers(storage, self._shelf, keyring, self._now, self._step, self._read_by)
         self.accounts = Accounts(
-            storage, self._shelf, self._runner, self._journal, keyring.seals, self._now
+            storage,
+            self._shelf,
+            self._runner,
+            self._journal,
+            keyring.seals,
+            self._now,
+            self._by_pin,
         )
         self.reports = Reports(storage, self._shelf, keyring.seals, self._now)
 
@@ -159,6 +165,7 @@ class Engine(CallFlow):
             for after in page:
                 try:
                     calls += self._step(after[1], None, now, _calls_expired)
+                    self.accounts.resume(after[1], now)
                     cards += 1
                 except (StorageUnavailable, StorageClosed):
                     raise

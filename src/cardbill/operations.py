@@ -7,9 +7,9 @@ domain.md sections 4 and 5.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import evolve, field, frozen
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from moneyed import Money
 
 LONGEST_KEY = 128
+RESUMED_AFTER = timedelta(seconds=60)
+"""How long a transfer may be under way before a sweep goes on with it."""
 
 
 class OperationKind(Enum):
@@ -38,6 +40,10 @@ class OperationKind(Enum):
     """An operator took a charge of the plan."""
     BUY = "buy"
     """A package was bought."""
+    TRANSFER_OUT = "transfer_out"
+    """Money went to another card."""
+    TRANSFER_IN = "transfer_in"
+    """Money came from another card."""
 
 
 @frozen(kw_only=True)
@@ -53,6 +59,8 @@ class Operation:
         amount_units: The amount asked for, in ledger units; a charge: as quoted.
         name: The charge's or the package's; empty: it has none.
         quantity: How many times, for a charge.
+        other: The other card of a transfer; empty: there is none.
+        refused: Why the other card refused the money, which came back: a denial's code.
         balance_units: The card's balance afterwards, in ledger units.
         expires_at: When the card expires; ``None``: never.
         replayed: This answer was given before; nothing was done this time.
@@ -68,6 +76,8 @@ class Operation:
     amount_units: int
     name: str = ""
     quantity: int = 1
+    other: str = ""
+    refused: str = ""
     balance_units: int
     expires_at: datetime | None
     replayed: bool = field(default=False, eq=False)
@@ -93,6 +103,7 @@ class Request:
         amount: Ledger units; 0: as the plan says.
         name: The charge's or the package's.
         quantity: How many times, for a charge.
+        other: The other card of a transfer.
     """
 
     key: str
@@ -100,6 +111,7 @@ class Request:
     amount: int = 0
     name: str = ""
     quantity: int = 1
+    other: str = ""
 
     def again(self, done: Operation) -> Operation:
         """Return the first answer, if the request is the same.
@@ -109,11 +121,26 @@ class Request:
         """
         told = [("kind", self.kind, done.kind), ("name", self.name, done.name)]
         told.append(("quantity", self.quantity, done.quantity))
-        if self.amount:
+        told.append(("to", self.other, done.other))
+        if self.amount and not done.refused:
             told.append(("amount", self.amount, done.amount_units))
         if differing := [name for name, now, before in told if now != before]:
             raise IdempotencyMismatch(self.key, differing)
         return evolve(done, replayed=True)
+
+
+class Outgoing(NamedTuple):
+    """A transfer that is under way, as the giving card notes it.
+
+    Attributes:
+        to: The receiving card's id.
+        amount: Ledger units.
+        at: When it was opened.
+    """
+
+    to: str
+    amount: int
+    at: datetime
 
 
 def check_key(key: object) -> str:

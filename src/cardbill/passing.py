@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cardbill import charging
 from cardbill.charges import PERIODIC, Charge, Short, Trigger
 from cardbill.cycles import Periods
+from cardbill.operations import RESUMED_AFTER
 from cardbill.packages import Given, Package
 
 if TYPE_CHECKING:
@@ -60,7 +61,10 @@ def catch_up(card: Card, shelf: Snapshot, at: datetime, *, since: datetime | Non
             break
         now = event.at if now is None else max(now, event.at)
         card.waiting = not event.happen(now) or card.waiting
-    card.due_at = None if event is None else event.at
+    instants = [out.at + RESUMED_AFTER for out in card.outgoing.values()]
+    if event is not None:
+        instants.append(event.at)
+    card.due_at = min(instants, default=None)
 
 
 def activate(card: Card, batch: Batch, plan: Plan, shelf: Snapshot, at: datetime) -> None:

@@ -19,6 +19,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+import postgres
 from moneyed import USD, Money
 
 import cardbill
@@ -38,6 +39,7 @@ def main() -> None:
         calls(Path(folder))
         attempts(Path(folder))
         pins(Path(folder))
+    postgres.measure(open_bill, caller)
     lookups()
     imports()
 
@@ -100,13 +102,13 @@ def calls(folder: Path) -> None:
     print(f"{'our own Python, memory store':34} {spent / 1000:9.1f} us/call")
 
 
-def caller(bill: Engine, pin: str) -> Callable[[], None]:
-    """Return the work of one caller who makes CALLS calls, one after the other."""
+def caller(bill: Engine, pin: str, calls: int = CALLS) -> Callable[[], None]:
+    """Return the work of one caller who makes so many calls, one after the other."""
     admitted = bill.authenticate(pin=pin)
     numbers = count()
 
     def work() -> None:
-        for _ in range(CALLS):
+        for _ in range(calls):
             grant = bill.authorize(admitted, to="011442071234567", call_id=f"c{next(numbers)}")
             assert isinstance(grant, Grant)
             bill.settle(grant.handle, talk_ms=61_000)

@@ -1,6 +1,7 @@
 """What the tests of the engine are built from: a clock, known PINs, a small business.
 
-A test that takes `kind` from STORES runs over memory and over a SQLite file.
+A test that takes `kind` from EVERY_STORE runs over memory, a SQLite file and PostgreSQL; one that
+takes it from STORES leaves PostgreSQL to the soak run.
 """
 
 import io
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attrs import define, evolve, field
 from moneyed import USD, Money
 
@@ -20,8 +22,10 @@ from cardbill.cards import Card
 from cardbill.proofs import seal_card
 from cardbill.rows import card_from_row, card_to_row, open_card
 from cardbill.storage.contract import AuditRow, Step, Storage
+from tests.postgres_server import database
 
-STORES = ["memory", "sqlite"]
+EVERY_STORE = ["memory", "sqlite", "postgres"]
+STORES = ["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.soak)]
 
 START = datetime(2025, 3, 3, 12, 0, tzinfo=UTC)  # a Monday, far from any clock change
 
@@ -189,6 +193,8 @@ def deck(text: str, currency: object = USD) -> cardbill.Deck:
 
 def address(kind: str, folder: Path, name: str = "cards.db") -> str:
     """A store's address; losing the last commits at a power cut does not matter here."""
+    if kind == "postgres":
+        return database()
     return "memory:" if kind == "memory" else f"sqlite:///{folder / name}?synchronous=normal"
 
 

@@ -1,10 +1,14 @@
 """What every test may use: Hypothesis profiles and the folder of reference data."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import postgres_server
+from tests.building import STORES
 
 CI = os.environ.get("CI") == "true"
 
@@ -20,7 +24,7 @@ settings.register_profile("soak", _COMMON, max_examples=5_000, derandomize=False
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=STORES)
 def kind(request: pytest.FixtureRequest) -> str:
     """The kind of store that a test runs over: each in turn."""
     return str(request.param)
@@ -41,3 +45,26 @@ def shared_data() -> Path:
     if CI:
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture
+def postgres() -> str:
+    """The address of a PostgreSQL database with the tables of cardbill and nothing in them."""
+    return postgres_server.database()
+
+
+@pytest.fixture
+def empty_postgres() -> str:
+    """The address of a PostgreSQL database with nothing in it."""
+    return postgres_server.database(empty=True)
+
+
+@pytest.fixture(autouse=True)
+def _databases_are_given_back() -> Iterator[None]:
+    yield
+    if (databases := postgres_server.started()) is not None:
+        databases.give_back()
+
+
+def pytest_sessionfinish() -> None:
+    postgres_server.stop()

@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.postgres_server import database
+
 Setup = Callable[[Path, dict[str, object]], None]
 
 # From a page's path relative to the project, as in "docs/how-to/import-a-deck.md", to a function
 # that is given the folder the examples run in and the names they see.
-SETUP: dict[str, Setup] = {}
+SETUP: dict[str, Setup] = {
+    "docs/how-to/scale-out.md": lambda _, names: names.update(address=database()),
+}

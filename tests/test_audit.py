@@ -17,9 +17,9 @@ from cardbill.audit import audit
 from cardbill.calls import make_handle
 from cardbill.errors import CardbillError, RowUnreadable, StorageError, UnknownCall
 from tests.building import (
+    EVERY_STORE,
     LIFETIME,
     START,
-    STORES,
     UK,
     UK_MINUTE,
     UK_MOBILE,
@@ -417,7 +417,7 @@ def test_an_audit_after_a_crash_of_the_disk_is_an_error_not_a_verdict(books: Sho
 # -- the law, over histories --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("kind", EVERY_STORE)
 @pytest.mark.parametrize("seed", range(4))
 def test_the_books_balance_after_every_step_of_a_random_history(
     kind: str, seed: int, tmp_path: Path

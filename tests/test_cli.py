@@ -68,7 +68,14 @@ def test_many_problems_are_cut_and_counted(tmp_path: Path, capsys: Output):
 
 @pytest.mark.parametrize(
     "url",
-    ["", "cards.db", "postgres://x/y", "sqlite://", "sqlite:///cards.db?x=1", "sqlite:///no/such"],
+    [
+        "",
+        "cards.db",
+        "postgres://x/y?a=b",
+        "sqlite://",
+        "sqlite:///cards.db?x=1",
+        "sqlite:///no/such",
+    ],
 )
 def test_an_audit_of_no_store_exits_with_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output, url: str

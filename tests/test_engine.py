@@ -819,7 +819,9 @@ def test_a_store_that_was_set_back_is_followed_back(tmp_path: Path, monkeypatch:
     [
         "",
         "cards.db",
-        "postgres://host/db",
+        "mysql://host/db",
+        "postgresql://host/db?no-such-option=1",
+        "postgresql://host/db?schema=No",
         "memory:x",
         "memory://",
         "sqlite:",
@@ -843,7 +845,7 @@ def test_an_address_that_names_no_store_opens_none(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidInput) as refused:
         cardbill.open(url, keyring=Keyring.generate()).close()
-    assert refused.value.field in ("url", "synchronous")
+    assert refused.value.field in ("url", "synchronous", "address", "schema")
     assert list(tmp_path.iterdir()) == []
 
 

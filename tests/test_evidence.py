@@ -13,7 +13,7 @@ from cardbill.audit import audit
 from cardbill.errors import RowAltered
 from cardbill.evidence import AuditHead
 from cardbill.storage.sqlite import SQLiteStorage
-from tests.building import STORES, UK, Shop, open_shop
+from tests.building import EVERY_STORE, UK, Shop, open_shop
 from tests.test_audit import fill, with_a_log
 
 EXEMPT: dict[str, str] = {}
@@ -147,7 +147,7 @@ def test_every_change_of_every_row_of_every_table_is_seen(
 # -- a head kept elsewhere ------------------------------------------------------------------------
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=EVERY_STORE)
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     with open_shop(request.param, tmp_path) as opened:
         yield opened

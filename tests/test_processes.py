@@ -1,4 +1,4 @@
-"""Processes at once on one SQLite file: one call granted, one account opened, nothing lost.
+"""Processes at once on one store: one call granted, one account opened, nothing lost.
 
 Each test runs a few rounds; `make soak` runs the numbers that are promised.
 """
@@ -41,8 +41,16 @@ def crew() -> Iterator[Crew]:
         yield crew
 
 
-def rounds(few: int, promised: int) -> Any:
-    return pytest.mark.parametrize("rounds", [few, pytest.param(promised, marks=pytest.mark.soak)])
+def rounds(few: int, promised: int, *, on_postgres: int = 3) -> Any:
+    return pytest.mark.parametrize(
+        ("kind", "rounds"),
+        [
+            ("sqlite", few),
+            ("postgres", on_postgres),
+            pytest.param("sqlite", promised, marks=pytest.mark.soak),
+            pytest.param("postgres", promised // 4, marks=pytest.mark.soak),
+        ],
+    )
 
 
 def place_of(shop: Shop) -> Place:
@@ -66,11 +74,11 @@ def said(answers: list[Any]) -> Counter[str]:
 
 @rounds(12, 1_000)
 def test_of_thirty_processes_at_once_the_money_for_one_call_grants_one(
-    crew: Crew, tmp_path: Path, rounds: int
+    crew: Crew, tmp_path: Path, kind: str, rounds: int
 ):
     plan = {"calls_at_once": 100, "max_call_seconds": 60}  # money alone stands in the way
     face = Money("0.06", USD)
-    with open_shop("sqlite", tmp_path, face=face, quantity=rounds, plan=plan) as shop:
+    with open_shop(kind, tmp_path, face=face, quantity=rounds, plan=plan) as shop:
         place = place_of(shop)
         winners: Counter[int] = Counter()
         for serial in range(1, rounds + 1):
@@ -86,7 +94,9 @@ def test_of_thirty_processes_at_once_the_money_for_one_call_grants_one(
             assert list(card.holds) == [f"c{winner}"]
             assert (card.balance, card.held, card.available) == (UK_MINUTE, UK_MINUTE, 0)
             assert shop.ledger(f"B/{serial}") == [("face", UK_MINUTE, "")]
-        assert len(winners) > 1, "the gate lets one through before the others: no race"
+        assert rounds < 10 or len(winners) > 1, (
+            "the gate lets one through before the others: no race"
+        )
         shop.check_books()
 
 
@@ -96,13 +106,13 @@ def test_of_thirty_processes_at_once_the_money_for_one_call_grants_one(
 @pytest.mark.parametrize("by", [Engine.authorize, Engine.authenticate])
 @rounds(12, 1_000)
 def test_sixteen_first_uses_at_once_open_one_account(
-    crew: Crew, tmp_path: Path, rounds: int, by: Any
+    crew: Crew, tmp_path: Path, kind: str, rounds: int, by: Any
 ):
     """Each would begin its own validity, and the plan changes while they ask."""
     first_use = "authentication" if by is Engine.authenticate else "authorization"
     terms = {"first_use": first_use, "expires_days_after_first_use": 30}
     plan = {"calls_at_once": 100, "max_call_seconds": 60}
-    with open_shop("sqlite", tmp_path, quantity=rounds, batch=terms, plan=plan) as shop:
+    with open_shop(kind, tmp_path, quantity=rounds, batch=terms, plan=plan) as shop:
         place = place_of(shop)
         longest = {1: 60}  # by version of the plan
         for serial in range(1, rounds + 1):
@@ -175,10 +185,10 @@ def ask_until_stopped(bill: Engine, pin: str, number: int) -> Generator[int, Non
 
 @rounds(5, 300)
 def test_once_a_batch_is_blocked_no_process_is_granted_a_call(
-    crew: Crew, tmp_path: Path, rounds: int
+    crew: Crew, tmp_path: Path, kind: str, rounds: int
 ):
     plan = {"calls_at_once": 100, "max_call_seconds": 60}
-    with open_shop("sqlite", tmp_path, quantity=2, plan=plan) as shop:
+    with open_shop(kind, tmp_path, quantity=2, plan=plan) as shop:
         place = place_of(shop)
         requests = [{"pin": shop.pin(1 + number % 2), "number": number} for number in range(4)]
         for turn in range(rounds):
@@ -213,10 +223,16 @@ def talked(handle: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("rounds", "calls"), [(2, 150), pytest.param(50, 500, marks=pytest.mark.soak)]
+    ("kind", "rounds", "calls"),
+    [
+        ("sqlite", 2, 150),
+        ("postgres", 10, 30),
+        pytest.param("sqlite", 50, 500, marks=pytest.mark.soak),
+        pytest.param("postgres", 50, 300, marks=pytest.mark.soak),
+    ],
 )
 def test_what_was_settled_before_kill_9_is_settled_once(
-    crew: Crew, tmp_path: Path, rounds: int, calls: int
+    crew: Crew, tmp_path: Path, kind: str, rounds: int, calls: int
 ):
     """Two settle the same calls, each in its order, and are killed at moments of their own."""
     chance = random.Random(9)
@@ -224,9 +240,9 @@ def test_what_was_settled_before_kill_9_is_settled_once(
     for turn in range(rounds):
         folder = tmp_path / str(turn)
         folder.mkdir()
-        with granted_calls(folder, calls) as (shop, handles):
+        with granted_calls(kind, folder, calls) as (shop, handles):
             place = place_of(shop)
-        # Nobody else has the file open: what the dead leave is repaired by who opens it next.
+        # Nobody else has the store open: what the dead leave is repaired by who opens it next.
         acknowledged = settle_and_die(crew, place, handles, chance)
         check_the_dead(shop, handles, acknowledged)
         died_early += len(acknowledged) < calls - WRITERS
@@ -234,12 +250,12 @@ def test_what_was_settled_before_kill_9_is_settled_once(
 
 
 @contextmanager
-def granted_calls(folder: Path, calls: int) -> Iterator[tuple[Shop, list[str]]]:
+def granted_calls(kind: str, folder: Path, calls: int) -> Iterator[tuple[Shop, list[str]]]:
     """Calls in progress that hold all there is on their cards."""
     plan = {"calls_at_once": 100, "max_call_seconds": 60}
     face = Money("0.06", USD)
     cards = calls // CALLS_PER_CARD
-    with open_shop("sqlite", folder, face=face, quantity=cards, plan=plan) as shop:
+    with open_shop(kind, folder, face=face, quantity=cards, plan=plan) as shop:
         handles = [
             shop.grant(str(number), to=US, serial=1 + number % cards).handle
             for number in range(calls)
@@ -291,7 +307,7 @@ def all_it_said(hand: Hand) -> Iterator[Any]:
 
 
 def check_the_dead(shop: Shop, handles: list[str], acknowledged: dict[str, int]) -> None:
-    """Check what is in the file, and go on with it."""
+    """Check what is in the store, and go on with it."""
     with cardbill.open(shop.url, keyring=shop.keyring, clock=shop.clock) as bill:
         shop = Shop(bill, shop.clock, shop.keyring, shop.url, shop.folder)
         shop.check_books()

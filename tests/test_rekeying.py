@@ -30,12 +30,12 @@ from cardbill.errors import (
 )
 from cardbill.journal import detail_of
 from cardbill.rekeying import Rekeyed
-from tests.building import RETAIL, STORES, UK, Shop, deck, open_shop
+from tests.building import EVERY_STORE, RETAIL, UK, Shop, deck, open_shop
 
 WHO = {"actor": "ann", "reason": "the yearly rotation"}
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=EVERY_STORE)
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     with open_shop(request.param, tmp_path) as opened:
         yield opened

@@ -72,7 +72,8 @@ class DeckRow:
 
     def __attrs_post_init__(self) -> None:
         check_prefix(self.prefix)
-        for name, kind in (("rate", Rate), ("destination", str), ("blocked", bool)):
+        kinds = (("rate", Rate), ("destination", str), ("blocked", bool), ("band", str))
+        for name, kind in kinds:
             if not isinstance(getattr(self, name), kind):
                 raise InvalidInput(name, getattr(self, name), f"must be {kind.__name__}")
         if len(self.destination) > 200 or _UNSTORABLE.search(self.destination):

@@ -1,0 +1,154 @@
+"""Calls that pass from one band into another, against the oracle that walks every second."""
+
+import random
+from collections import Counter
+from itertools import islice
+
+import pytest
+
+from cardbill.rating import Limit
+from cardbill.tariffs import SETUP_SECONDS, Tariff
+from tests import oracle
+from tests.random_decks import NUMBER, RandomCall, instant, random_calls, turns
+from tests.random_rates import HORIZON, telling_amounts
+
+T0 = 1_736_000_000  # a second without meaning
+GRANT = instant(T0)
+
+
+def tariff_of(call: RandomCall) -> Tariff:
+    at = instant(call.granted)
+    match = call.made.deck.match(NUMBER, at)
+    assert match is not None
+    return call.made.deck.tariff(match, NUMBER, at, HORIZON)
+
+
+def prices_agree(call: RandomCall, tariff: Tariff, after: int) -> int:
+    """Assert that calls of any length answered so long after the grant cost what they should."""
+    answered = call.granted + after
+    at = instant(answered)
+    walked = islice(oracle.walk(answered, call.rate_at), HORIZON + 1)
+    for seconds, (amount, billed, _) in enumerate(walked):
+        assert tariff.price(seconds, at) == amount, (after, seconds, call)
+        assert tariff.billed_seconds(seconds, at) == billed, (after, seconds, call)
+    return HORIZON + 1
+
+
+def ahead_agrees(call: RandomCall, tariff: Tariff, rng: random.Random, balances: int) -> int:
+    """Assert that what is held, and for how long, is what every answer and second come to."""
+    at = instant(call.granted)
+    ahead = oracle.ahead(call.granted, call.rate_at, HORIZON)
+    for seconds in {1, rng.randrange(HORIZON), rng.randrange(HORIZON), HORIZON}:
+        assert tariff.highest(seconds, at) == ahead.highest[seconds], (seconds, call)
+    found = [int(amount) for amount in ahead.highest]
+    near = sorted(telling_amounts(found, 7))
+    for _ in range(balances):
+        available = max(0, rng.choice(near) + rng.choice((0, 0, rng.randrange(10**5))))
+        cap = rng.choice((HORIZON, rng.randrange(HORIZON + 1)))
+        allowed = min(cap, ahead.lasting)
+        expected = oracle.Ahead(ahead.highest[: cap + 1], allowed).longest(available)
+        limit = tariff.longest(available, cap, at)
+        assert limit == Limit(expected, by_money=expected < allowed), (available, cap, call)
+    return balances
+
+
+# -- random calls --------------------------------------------------------------------------------
+
+
+def test_random_calls_across_bands_cost_what_the_oracle_says():
+    rng = random.Random(11)
+    calls = 0
+    for call in random_calls(rng, 100):
+        tariff = tariff_of(call)
+        for after in (0, rng.randrange(SETUP_SECONDS), SETUP_SECONDS):
+            calls += prices_agree(call, tariff, after)
+    assert calls > 60_000
+
+
+def test_what_is_held_and_for_how_long_is_what_the_oracle_finds_among_all_answers():
+    rng = random.Random(12)
+    for call in random_calls(rng, 12):
+        ahead_agrees(call, tariff_of(call), rng, balances=20)
+
+
+def soak(count: int, seed: int | None = None) -> random.Random:
+    seed = random.SystemRandom().randrange(2**32) if seed is None else seed
+    print(f"seed {seed}, {count:,} wanted")  # shown when it fails
+    return random.Random(seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(2))
+def test_half_a_million_random_calls_across_bands_cost_what_the_oracle_says(part: int):
+    rng = soak(wanted := 500_000)
+    calls = 0
+    while calls < wanted:
+        for call in random_calls(rng, 100):
+            tariff = tariff_of(call)
+            for _ in range(5):
+                calls += prices_agree(call, tariff, rng.randrange(SETUP_SECONDS + 200))
+    print(f"{calls:,} calls")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(2))
+def test_a_hundred_thousand_balances_last_as_long_across_bands_as_the_oracle_finds(part: int):
+    rng = soak(wanted := 100_000)
+    tried = 0
+    while tried < wanted:
+        for call in random_calls(rng, 10):
+            tried += ahead_agrees(call, tariff_of(call), rng, balances=100)
+    print(f"{tried:,} combinations")
+
+
+def test_the_random_calls_try_every_term_and_every_turn():
+    seen: Counter[str] = Counter()
+    for call in random_calls(random.Random(13), 200):
+        at = call.granted
+        base = call.rate_at(at)
+        changes = turns(call, 0, 400)
+        seen["no change of rate"] += changes == 0
+        seen["one change of rate"] += changes == 1
+        seen["two changes of rate or more"] += changes > 1
+        seen["a change while it may be answered"] += turns(call, 0, SETUP_SECONDS) > 0
+        seen["at_start"] += not call.made.deck.splits
+        rows = call.made.told
+        bands = call.made.bands
+        band = oracle.band_at(bands.told, bands.zone, at)
+        match = oracle.look_up(rows, NUMBER, at, band)
+        later = {oracle.band_at(bands.told, bands.zone, at + s) for s in range(1, 400)} - {band}
+        found = [oracle.look_up(rows, NUMBER, at, each) for each in later]
+        seen["a band without a rate"] += any(row is None for row in found)
+        seen["a barred band"] += any(row is not None and row.blocked for row in found)
+        seen["a shorter prefix in another band"] += any(
+            row is not None and match is not None and len(row.prefix) < len(match.prefix)
+            for row in found
+        )
+        if not changes:
+            continue
+        others = {call.rate_at(at + second) for second in range(400)} - {base}
+        seen["other free seconds"] += any(other.free != base.free for other in others)
+        seen["other grace"] += any(other.grace != base.grace for other in others)
+        seen["other steps, not prices only"] += any(
+            [step[::2] for step in other.steps] != [step[::2] for step in base.steps]
+            for other in others
+        )
+        seen["other ways of counting blocks"] += any(o.blocks != base.blocks for o in others)
+        seen["other rounding"] += any((o.unit, o.mode) != (base.unit, base.mode) for o in others)
+        seen["a maximum of some"] += any(o.maximum != base.maximum for o in others)
+        seen["a band within the free seconds"] += base.free > 0 and turns(call, 0, base.free) > 0
+        first = list(islice(oracle.walk(at, call.rate_at), HORIZON + 1))
+        alone = list(islice(oracle.prices(base), HORIZON + 1))
+        seen["bands that count"] += first != alone
+        lengths = {billed for _, billed, _ in first}
+        edges = [s for s in range(1, HORIZON) if turns(call, s - 1, s)]
+        seen["an increment over the edge"] += any(e - base.free not in lengths for e in edges)
+        seen["an increment up to the edge"] += any(e - base.free in lengths for e in edges)
+        late = list(islice(oracle.walk(at + SETUP_SECONDS, call.rate_at), HORIZON + 1))
+        seen["dearer when answered at once"] += late[-1].amount < first[-1].amount
+        seen["dearer when answered late"] += late[-1].amount > first[-1].amount
+        seen["a maximum that ends the call"] += oracle.lasting(base, first) < HORIZON
+    print(seen)
+    rare = {turn: count for turn, count in seen.items() if count < 5}
+    assert not rare
+    assert len(seen) == 21

@@ -11,8 +11,9 @@ Source: domain.md section 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -20,7 +21,7 @@ from cardbill import rating
 from cardbill.increments import LONGEST_SECONDS
 from cardbill.instants import EPOCH
 from cardbill.names import check_count
-from cardbill.rating import Beyond, Limit, Rate, charge, limited, usage_budget
+from cardbill.rating import Beyond, Limit, Rate, charge, usage_budget
 
 SETUP_SECONDS = 180
 """From the grant to the answer, at most."""
@@ -31,6 +32,17 @@ _SECOND = timedelta(seconds=1)
 
 Piece = tuple[Rate, int | None]
 """A rate, and the billed time from which increments are no longer its own; ``None``: none."""
+
+
+class Billed(NamedTuple):
+    """What is billed of a call: until where, its usage in 1/60 ledger unit, and for how long.
+
+    Answered by less than `steady` seconds later, the same increments begin in the same bands.
+    """
+
+    position: int
+    usage: int
+    steady: int
 
 
 def second_of(instant: datetime) -> int:
@@ -62,7 +74,10 @@ class Tariff:
         if not self.changes:
             return rating.price(self.rate, seconds)
         check_count("seconds", seconds, 0, LONGEST_SECONDS)
-        return self._price(seconds, second_of(answered_at))
+        base, pieces = self._from(second_of(answered_at), seconds)
+        if seconds == 0 or seconds <= base.grace_seconds:
+            return 0
+        return charge(base, _bill(pieces, seconds - base.free_seconds).usage)
 
     def billed_seconds(self, seconds: int, answered_at: datetime) -> int:
         """Return for how many seconds usage is billed.
@@ -73,14 +88,14 @@ class Tariff:
         if not self.changes:
             return rating.billed_seconds(self.rate, seconds)
         check_count("seconds", seconds, 0, LONGEST_SECONDS)
-        base, pieces = self._from(second_of(answered_at))
+        base, pieces = self._from(second_of(answered_at), seconds)
         if seconds <= base.grace_seconds:
             return 0
-        return _walk(pieces, seconds - base.free_seconds)[0]
+        return _bill(pieces, seconds - base.free_seconds).position
 
     def pieces(self, answered_at: datetime) -> tuple[Rate, list[Piece]]:
         """Return the rate whose fees apply, and the rates of the increments in turn."""
-        return self._from(second_of(answered_at))
+        return self._from(second_of(answered_at), LONGEST_SECONDS)
 
     # -- any answer -----------------------------------------------------------------------
 
@@ -88,9 +103,17 @@ class Tariff:
         """Return the most that a call of that length can cost, whenever it is answered."""
         if not self.changes:
             return rating.price(self.rate, seconds)
-        first = second_of(granted_at)
-        last = first if self._alike(first, seconds) else first + SETUP_SECONDS
-        return max(self._price(seconds, answer) for answer in range(first, last + 1))
+        most = 0
+        answer = second_of(granted_at)
+        last = answer + SETUP_SECONDS
+        while answer <= last:
+            base, pieces = self._from(answer, seconds)
+            billable = seconds - base.free_seconds
+            billed = _bill(pieces, billable)
+            if seconds > base.grace_seconds:
+                most = max(most, charge(base, billed.usage))
+            answer = self._next(answer, _stride(pieces, billable, billed.steady), last)
+        return most
 
     def longest(self, available: int, cap: int | None, granted_at: datetime) -> Limit:
         """Return the longest call that `available` pays for, whenever it is answered.
@@ -100,20 +123,19 @@ class Tariff:
         """
         if not self.changes:
             return rating.max_duration(self.rate, available, cap)
-        cap = LONGEST_SPLIT_SECONDS if cap is None else min(cap, LONGEST_SPLIT_SECONDS)
+
+        def ends_at(base: Rate) -> int | None:
+            return base.maximum_charge if base.beyond_maximum is Beyond.DISCONNECT else None
+
+        def fits_in(base: Rate) -> int | None:
+            paid_in_full = base.maximum_charge is not None and base.maximum_charge <= available
+            return None if paid_in_full else available
+
         first = second_of(granted_at)
-        affordable = ends_after = None
-        for answer in range(first, first + SETUP_SECONDS + 1):
-            if answer > first and self._alike(first, cap if affordable is None else affordable):
-                break
-            base, pieces = self._from(answer)
-            if base.beyond_maximum is Beyond.DISCONNECT and base.maximum_charge is not None:
-                ends_after = _least(ends_after, _affordable(base, pieces, base.maximum_charge))
-            if base.maximum_charge is not None and base.maximum_charge <= available:
-                continue
-            if affordable is None or _price(base, pieces, affordable) > available:
-                affordable = _least(affordable, _affordable(base, pieces, available))
-        return limited(affordable, LONGEST_SPLIT_SECONDS, cap, ends_after)
+        allowed = LONGEST_SPLIT_SECONDS if cap is None else min(cap, LONGEST_SPLIT_SECONDS)
+        allowed = self._within(ends_at, allowed, first)
+        seconds = self._within(fits_in, allowed, first)
+        return Limit(seconds, by_money=seconds < allowed)
 
     def unbilled_seconds(self, granted_at: datetime) -> int:
         """Return how long a call may be, at most, that nobody pays for however it is answered."""
@@ -125,55 +147,92 @@ class Tariff:
 
     # -- inside ---------------------------------------------------------------------------
 
-    def _price(self, seconds: int, answer: int) -> int:
-        return _price(*self._from(answer), seconds)
-
-    def _from(self, answer: int) -> tuple[Rate, list[Piece]]:
-        base = self._at(answer)
-        zero = answer + base.free_seconds
-        rates = [self._at(zero)]
-        begins = []
-        for second, rate in self.changes:
-            if second > zero:
-                begins.append(second - zero)
-                rates.append(rate)
-        return base, list(zip(rates, [*begins, None], strict=True))
-
-    def _at(self, second: int) -> Rate:
-        found = self.rate
+    def _from(self, answer: int, seconds: int) -> tuple[Rate, list[Piece]]:
+        """Return the rate whose fees apply, and those of the increments of so long a call."""
+        base = self.rate
         for begin, rate in self.changes:
-            if begin > second:
+            if begin > answer:
                 break
-            found = rate
-        return found
+            base = rate
+        zero = answer + base.free_seconds
+        pieces: list[Piece] = []
+        rate = self.rate
+        for begin, following in self.changes:
+            if begin > zero:
+                pieces.append((rate, begin - zero))
+                if begin > answer + seconds:
+                    return base, pieces
+            rate = following
+        pieces.append((rate, None))
+        return base, pieces
 
-    def _alike(self, first: int, seconds: int) -> bool:
-        """Say whether calls of that length cost the same, whenever they are answered."""
-        return self.changes[0][0] > first + SETUP_SECONDS + self.rate.free_seconds + seconds
+    def _within(self, most: Callable[[Rate], int | None], seconds: int, first: int) -> int:
+        """Return for how long, up to `seconds`, no call costs more than its rate says at most.
+
+        Whenever it is answered, and but for the maximum charge.
+
+        Args:
+            most: By the rate of the answer, in ledger units; ``None``: no matter what.
+            seconds: Where to begin; it is shortened until every answer fits.
+            first: The second of the grant.
+        """
+        answer = proven = first
+        last = first + SETUP_SECONDS
+        while answer <= last:
+            base, pieces = self._from(answer, seconds)
+            billable = seconds - base.free_seconds
+            limit = most(base)
+            stride = SETUP_SECONDS
+            if limit is not None and seconds > base.grace_seconds:
+                billed = _bill(pieces, billable)
+                budget = usage_budget(base, limit)
+                if billed.usage > budget:
+                    seconds = _affordable(base, pieces, budget)
+                    answer = proven  # the answers since then are to be looked at again
+                    continue
+                stride = _stride(pieces, billable, billed.steady)
+            proven = answer
+            answer = self._next(answer, stride, last)
+        return seconds
+
+    def _next(self, answer: int, stride: int, last: int) -> int:
+        """Return the next answer worth a look: never past the last one of a rate, or of all."""
+        until = next((begin - 1 for begin, _ in self.changes if begin > answer), last)
+        return answer + max(1, min(stride, until - answer, last - answer))
 
 
-def _walk(pieces: Sequence[Piece], billable: int) -> tuple[int, int]:
-    """Return billed time and usage (in 1/60 ledger unit) of that many seconds."""
+def _stride(pieces: Sequence[Piece], billable: int, steady: int) -> int:
+    """Return after how many seconds another answer is worth a look.
+
+    In between, while fees are the same, no call has more usage than the greater of the two.
+    """
+    if any(step.increment != 1 for rate, _ in pieces for step in rate.steps):
+        return steady
+    # Second by second: what each second of delay adds is the same up to the next edge.
+    edges = {0, billable, *(step.from_second for rate, _ in pieces for step in rate.steps)}
+    ends = [end for _, end in pieces if end is not None]
+    even = (end - max(edge for edge in edges if edge < end) for end in ends)
+    return max(steady, min(even, default=SETUP_SECONDS))
+
+
+def _bill(pieces: Sequence[Piece], billable: int) -> Billed:
+    """Bill so many seconds by the rates in turn."""
     position = usage = 0
+    steady = SETUP_SECONDS
     for rate, end in pieces:
         stop = billable if end is None else min(end, billable)
         if position < stop:
-            position, cost = rate.walk(position, stop)
+            position, cost, begun = rate.walk(position, stop)
             usage += cost
+            if end is not None:
+                steady = min(steady, end - begun)
         if position >= billable:
             break
-    return position, usage
+    return Billed(position, usage, steady)
 
 
-def _price(base: Rate, pieces: Sequence[Piece], seconds: int) -> int:
-    if seconds == 0 or seconds <= base.grace_seconds:
-        return 0
-    return charge(base, _walk(pieces, seconds - base.free_seconds)[1])
-
-
-def _affordable(base: Rate, pieces: Sequence[Piece], available: int) -> int | None:
-    """Return the longest duration whose price, but for the maximum, fits; ``None``: every."""
-    budget = usage_budget(base, available)
+def _affordable(base: Rate, pieces: Sequence[Piece], budget: int) -> int:
+    """Return the longest duration that a budget of usage, which does not last, pays for."""
     if budget < 0:
         return base.grace_seconds
     position = 0
@@ -181,13 +240,8 @@ def _affordable(base: Rate, pieces: Sequence[Piece], available: int) -> int | No
         if end is not None and position >= end:
             continue
         reached, budget = rate.reach(position, end, budget)
-        if reached is None:
-            return None
+        assert reached is not None  # noqa: S101  # it does not last
         position = reached
-        if end is not None and position < end:
+        if end is None or position < end:
             break
     return max(base.grace_seconds, base.free_seconds + position)
-
-
-def _least(one: int | None, other: int | None) -> int | None:
-    return min((each for each in (one, other) if each is not None), default=None)

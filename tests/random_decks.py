@@ -116,11 +116,11 @@ class RandomDeck(NamedTuple):
     @property
     def told(self) -> list[oracle.Row]:
         """The rows as the oracle takes them."""
-        return [told_row(row) for row in self.rows]
+        return [told_row(row, terms(row.rate)) for row in self.rows]
 
 
-def told_row(row: DeckRow) -> oracle.Row:
-    found = oracle.Row(row.prefix, terms(row.rate), row.band, row.blocked)
+def told_row(row: DeckRow, told: oracle.Terms) -> oracle.Row:
+    found = oracle.Row(row.prefix, told, row.band, row.blocked)
     if row.effective_from is not None:
         found = found._replace(begin=(row.effective_from - EPOCH).total_seconds())
     if row.effective_until is not None:

@@ -534,6 +534,30 @@ BAD_TERMS: dict[str, tuple[str, Callable[[], object]]] = {
     "mode is None": ("mode", lambda: Rounding(1, None)),  # type: ignore[arg-type]
     "no rounding": ("rounding", lambda: Rate(steps=GOOD, rounding=None)),  # type: ignore[arg-type]
     "rounding is a number": ("rounding", lambda: Rate(steps=GOOD, rounding=100)),  # type: ignore[arg-type]
+    "maximum < 0": ("maximum_charge", lambda: Rate(steps=GOOD, maximum_charge=-100)),
+    "maximum too high": (
+        "maximum_charge",
+        lambda: Rate(steps=GOOD, maximum_charge=MAX_UNITS + 100),
+    ),
+    "maximum is True": ("maximum_charge", lambda: Rate(steps=GOOD, maximum_charge=True)),
+    "maximum is text": ("maximum_charge", lambda: Rate(steps=GOOD, maximum_charge="1")),  # type: ignore[arg-type]
+    "maximum below minimum": (
+        "maximum_charge",
+        lambda: Rate(steps=GOOD, minimum_charge=200, maximum_charge=100),
+    ),
+    "maximum between units": ("maximum_charge", lambda: Rate(steps=GOOD, maximum_charge=150)),
+    "maximum that ends a call before it begins": (
+        "maximum_charge",
+        lambda: Rate(steps=GOOD, connect_fee=200, maximum_charge=100, beyond_maximum="disconnect"),
+    ),
+    "beyond_maximum unknown": ("beyond_maximum", lambda: Rate(steps=GOOD, beyond_maximum="stop")),
+    "beyond_maximum None": ("beyond_maximum", lambda: Rate(steps=GOOD, beyond_maximum=None)),  # type: ignore[arg-type]
+    "block_rounding unknown": ("block_rounding", lambda: Rate(steps=GOOD, block_rounding="up")),
+    "block_rounding None": ("block_rounding", lambda: Rate(steps=GOOD, block_rounding=None)),  # type: ignore[arg-type]
+    "rate maximum no number": ("maximum_charge", lambda: rate(1, maximum_charge="much")),
+    "rate maximum < 0": ("maximum_charge", lambda: rate(1, maximum_charge="-1")),
+    "rate beyond_maximum": ("beyond_maximum", lambda: rate(1, beyond_maximum="ring off")),
+    "rate block_rounding": ("block_rounding", lambda: rate(1, block_rounding="")),
     "rate price < 0": ("price_per_minute", lambda: rate("-0.01")),
     "rate price no number": ("price_per_minute", lambda: rate("cheap")),
     "rate price is None": ("price_per_minute", lambda: rate(None)),
@@ -594,6 +618,28 @@ def test_the_greatest_terms_are_allowed():
     exact = (MAX_UNITS + usage) * (1 + Fraction(MAX_UNITS, 10**6)) + MAX_UNITS
     assert price(subject, LONGEST_SECONDS) == -(-exact // 1)
     assert max_duration(subject, MAX_UNITS) == (0, True)
+
+
+def test_a_maximum_is_the_most_that_a_call_costs_and_may_end_it():
+    free = rate("0.60", increments="60/60", connect_fee="0.10", maximum_charge="1.50")
+    assert [price(free, seconds) for seconds in (1, 120, 121, 10**9)] == [
+        *(700_000, 1_300_000, 1_500_000, 1_500_000),
+    ]
+    assert max_duration(free, 1_499_999) == (120, True)
+    assert max_duration(free, 1_500_000) == (None, False)
+    ending = evolve(free, beyond_maximum=Beyond.DISCONNECT)
+    assert price(ending, 121) == 1_500_000  # what the switch overran
+    assert max_duration(ending, MAX_UNITS) == (120, False)
+    assert max_duration(ending, MAX_UNITS, 60) == (60, False)
+    assert max_duration(ending, 1_299_999) == (60, True)
+
+
+def test_blocks_of_the_total_are_counted_from_the_beginning_of_the_call():
+    subject = rate("0.60", increments="30/18", block_rounding="total")
+    told = [(0, 0), (1, 30), (30, 30), (31, 36), (36, 36), (37, 54), (55, 72)]
+    assert [billed_seconds(subject, seconds) for seconds, _ in told] == [due for _, due in told]
+    assert price(subject, 31) == 36 * CENT
+    assert max_duration(subject, 36 * CENT - 1) == (30, True)
 
 
 # -- increments as text --------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from cardbill import Band, BandRating, Deck, DeckRow, Rate
 from cardbill.bands import Bands
 from cardbill.errors import InvalidInput
 from tests import oracle
-from tests.random_rates import random_rate, terms
+from tests.random_rates import capped, random_rate, terms
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NUMBER = "442071234567"
@@ -137,6 +137,13 @@ def repriced(rng: random.Random, usual: Rate) -> Rate:
     return evolve(usual, steps=steps, maximum_charge=None)
 
 
+def by_second(rng: random.Random, rate: Rate) -> Rate:
+    """Return a rate that bills each second of every step."""
+    steps = tuple(evolve(step, increment=1) for step in rate.steps)
+    fine = evolve(rate, steps=steps, maximum_charge=None)
+    return fine if rate.maximum_charge is None else capped(rng, fine)
+
+
 def random_deck(
     rng: random.Random, prefixes: tuple[str, ...] = ("44", "442", "4420")
 ) -> RandomDeck:
@@ -145,11 +152,13 @@ def random_deck(
     instants = [None, *(instant(rng.randrange(1_735_689_600, 1_767_225_600)) for _ in range(3))]
     rows: dict[tuple[object, ...], DeckRow] = {}
     usual = random_rate(rng)
+    fine = rng.randrange(3) == 0
     names = ["", *(band.name for band in bands.bands)][rng.randrange(2) :]
     for prefix in prefixes:
         for band in names:
             for _ in range(rng.choice((0, 1, 1, 2))):
                 rate = random_rate(rng) if rng.randrange(2) else repriced(rng, usual)
+                rate = by_second(rng, rate) if fine else rate
                 begin, end = rng.choice(instants), rng.choice((None, *instants))
                 if begin is not None and end is not None and end <= begin:
                     end = None
@@ -163,7 +172,8 @@ def random_deck(
                     effective_until=end,
                 )
     if not rows or rng.randrange(3) == 0:
-        rows["4", "", None] = DeckRow(prefix="4", rate=usual, destination="usual")
+        rate = by_second(rng, usual) if fine else usual
+        rows["4", "", None] = DeckRow(prefix="4", rate=rate, destination="usual")
     deck = Deck.compile(
         rows.values(),
         currency="USD",

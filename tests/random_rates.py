@@ -85,7 +85,7 @@ def capped(rng: random.Random, subject: Rate) -> Rate:
     try:
         return evolve(subject, maximum_charge=maximum, beyond_maximum=rng.choice(tuple(Beyond)))
     except InvalidInput:  # to disconnect there, not even one increment would be granted
-        return evolve(subject, maximum_charge=maximum)
+        return evolve(subject, maximum_charge=maximum, beyond_maximum=Beyond.FREE)
 
 
 def random_rates(count: int, seed: int) -> Iterator[Rate]:

@@ -2,7 +2,9 @@
 
 import random
 from collections import Counter
+from datetime import timedelta
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -11,10 +13,6 @@ from cardbill.tariffs import SETUP_SECONDS, Tariff
 from tests import oracle
 from tests.random_decks import NUMBER, RandomCall, instant, random_calls, turns
 from tests.random_rates import HORIZON, telling_amounts
-
-T0 = 1_736_000_000  # a second without meaning
-GRANT = instant(T0)
-
 
 LATE = 200  # seconds by which a call may be answered later than expected
 
@@ -72,6 +70,38 @@ def test_what_is_held_and_for_how_long_is_what_the_oracle_finds_among_all_answer
     rng = random.Random(12)
     for call in random_calls(rng, 12):
         ahead_agrees(call, tariff_of(call), rng, balances=20)
+
+
+def long_calls(rng: random.Random, count: int) -> None:
+    """Assert that calls of up to days are held for what the dearest of all answers costs."""
+    for call in random_calls(rng, count):
+        at = instant(call.granted)
+        cap = rng.choice((3_600, 50_000, 300_000))
+        tariff = tariff_of(call, cap)
+        answers = [at + timedelta(seconds=after) for after in range(SETUP_SECONDS + 1)]
+
+        def dearest(seconds: int, tariff: Tariff = tariff, answers: Any = answers) -> int:
+            return max(tariff.price(seconds, answered) for answered in answers)
+
+        for seconds in (rng.randrange(cap), rng.randrange(cap), rng.randrange(600)):
+            assert tariff.highest(seconds, at) == dearest(seconds), (seconds, call)
+            available = max(0, dearest(seconds) - rng.choice((0, 0, 1, rng.randrange(10**6))))
+            limit = tariff.longest(available, cap, at)
+            assert limit.seconds is not None
+            assert dearest(limit.seconds) <= available
+            if limit.by_money:
+                assert dearest(limit.seconds + 1) > available, (available, call)
+            elif limit.seconds < cap:
+                assert call.rate_at(call.granted).beyond == "disconnect" or tariff.changes
+
+
+def test_long_calls_are_held_for_what_the_dearest_of_all_answers_costs():
+    long_calls(random.Random(14), 30)
+
+
+@pytest.mark.soak
+def test_very_many_long_calls_are_held_for_what_the_dearest_of_all_answers_costs():
+    long_calls(soak(3_000), 3_000)
 
 
 def soak(count: int, seed: int | None = None) -> random.Random:
@@ -144,6 +174,10 @@ def test_the_random_calls_try_every_term_and_every_turn():
         seen["a band within the free seconds"] += base.free > 0 and turns(call, 0, base.free) > 0
         first = list(islice(oracle.walk(at, call.rate_at), HORIZON + 1))
         alone = list(islice(oracle.prices(base), HORIZON + 1))
+        steps = [step for each in (base, *others) for step in each.steps]
+        by_second = all(step.increment == 1 for step in steps)
+        seen["second by second"] += by_second
+        seen["second by second in several steps"] += by_second and len(steps) > 1 + len(others)
         seen["bands that count"] += first != alone
         lengths = {billed for _, billed, _ in first}
         edges = [s for s in range(1, HORIZON) if turns(call, s - 1, s)]
@@ -156,4 +190,4 @@ def test_the_random_calls_try_every_term_and_every_turn():
     print(seen)
     rare = {turn: count for turn, count in seen.items() if count < 5}
     assert not rare
-    assert len(seen) == 21
+    assert len(seen) == 23

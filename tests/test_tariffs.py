@@ -2,12 +2,14 @@
 
 import random
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
 import pytest
 
+from cardbill import Band, Deck, DeckRow, rate
+from cardbill.increments import LONGEST_SECONDS
 from cardbill.rating import Limit
 from cardbill.tariffs import SETUP_SECONDS, Tariff
 from tests import oracle
@@ -51,6 +53,22 @@ def ahead_agrees(call: RandomCall, tariff: Tariff, rng: random.Random, balances:
         limit = tariff.longest(available, cap, at)
         assert limit == Limit(expected, by_money=expected < allowed), (available, cap, call)
     return balances
+
+
+def test_a_tariff_knows_what_so_long_a_call_may_need_and_no_more():
+    bands = [Band("day", "Mon-Sun 08:00-20:00")]
+    rows = [
+        DeckRow(prefix="4", rate=rate(1, free_seconds=LONGEST_SECONDS)),
+        DeckRow(prefix="4", band="day", rate=rate(2)),
+    ]
+    deck = Deck.compile(rows, currency="USD", bands=bands, band_rating="split")
+    at = datetime(2025, 3, 3, 7, 0, tzinfo=UTC)
+    match = deck.match("44", at)
+    assert match is not None
+    until = 3600 - SETUP_SECONDS  # answered last, a longer call goes on by day
+    assert deck.tariff(match, "44", at, until - 1).changes == ()
+    for seconds in (until, 86_400 // 2):
+        assert len(deck.tariff(match, "44", at, seconds).changes) == 1
 
 
 # -- random calls --------------------------------------------------------------------------------

@@ -262,9 +262,8 @@ class Deck:
             self._in_band(number, valid, band, match) for band in range(len(self.bands.bands) + 1)
         ]
         begin = second_of(at)
-        free = max(rate.free_seconds for rate in rates)
         changes, last = [], match.rate
-        for second, band in self.bands.changes(begin, begin + SETUP_SECONDS + free + seconds + 2):
+        for second, band in self.bands.changes(begin, begin + SETUP_SECONDS + seconds + 1):
             if rates[band] != last:
                 last = rates[band]
                 changes.append((second, last))

@@ -56,6 +56,11 @@ def agree(bands: Bands, told: oracle.Bands, begin: int, end: int, grid: int = 60
     expected = changes_by_walking(told, zone, begin, end, grid)
     found = [(s, bands.bands[n - 1].name if n else "") for s, n in bands.changes(begin, end)]
     assert found == expected, (zone, begin, bands.bands)
+    for second, _ in expected:
+        assert [at for at, _ in bands.changes(second - 1, second + 1)] == [second]
+        assert (
+            list(bands.changes(second - 1, second)) == list(bands.changes(second, second + 1)) == []
+        )
     for second, _ in ((begin, ""), *expected):
         for near in (second - 1, second, second + 1):
             assert name_at(bands, near) == oracle.band_at(told, zone, near), (zone, near)

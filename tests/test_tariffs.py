@@ -4,17 +4,16 @@ import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
 
 import pytest
 
-from cardbill import Band, Deck, DeckRow, rate
+from cardbill import Band, Deck, DeckRow, Rate, Step, rate
 from cardbill.increments import LONGEST_SECONDS
 from cardbill.rating import Limit
 from cardbill.tariffs import SETUP_SECONDS, Tariff
 from tests import oracle
-from tests.random_decks import NUMBER, RandomCall, instant, random_calls, turns
-from tests.random_rates import HORIZON, telling_amounts
+from tests.random_decks import NUMBER, RandomCall, by_second, instant, random_calls, repriced, turns
+from tests.random_rates import HORIZON, random_rate, telling_amounts
 
 LATE = 200  # seconds by which a call may be answered later than expected
 
@@ -90,27 +89,74 @@ def test_what_is_held_and_for_how_long_is_what_the_oracle_finds_among_all_answer
         ahead_agrees(call, tariff_of(call), rng, balances=20)
 
 
+def dearest(tariff: Tariff, seconds: int, at: datetime) -> int:
+    """What a call of that length costs by the dearest of all answers, each of them tried."""
+    answers = (at + timedelta(seconds=after) for after in range(SETUP_SECONDS + 1))
+    return max(tariff.price(seconds, answered) for answered in answers)
+
+
+def all_answers_agree(tariff: Tariff, seconds: int, cap: int, short: int, at: datetime) -> None:
+    """Assert that what is held for a call, and the call that this pays for, are exact.
+
+    What is available is that much short of the price.
+    """
+    due = dearest(tariff, seconds, at)
+    assert tariff.highest(seconds, at) == due, (seconds, tariff)
+    available = max(0, due - short)
+    limit = tariff.longest(available, cap, at)
+    assert limit.seconds is not None
+    assert dearest(tariff, limit.seconds, at) <= available, (available, tariff)
+    if limit.by_money:
+        assert dearest(tariff, limit.seconds + 1, at) > available, (available, tariff)
+    elif limit.seconds < cap:
+        assert any(rate.maximum_charge is not None for rate in (tariff.rate, *rates_of(tariff)))
+
+
+def rates_of(tariff: Tariff) -> list[Rate]:
+    return [found for _, found in tariff.changes]
+
+
+def some_tariffs(rng: random.Random, count: int) -> None:
+    """Try rates that take each other's place at any second of the set-up time and the call."""
+    at = instant(1_736_000_000)
+    for _ in range(count):
+        plain, fine = rng.randrange(2), rng.randrange(2)
+        rates = [random_rate(rng) for _ in range(rng.randrange(2, 5))]
+        if plain:
+            rates = [repriced(rng, rates[0]) for _ in rates]
+        if fine:
+            rates = [by_second(rng, found) for found in rates]
+        seconds = sorted(rng.sample(range(1, 420), len(rates) - 1))
+        changes = tuple((1_736_000_000 + s, r) for s, r in zip(seconds, rates[1:], strict=True))
+        tariff = Tariff(rates[0], changes)
+        for lasting in (rng.randrange(40), rng.randrange(400)):
+            all_answers_agree(tariff, lasting, 400, rng.choice((0, 1, rng.randrange(10**5))), at)
+
+
+def test_whenever_rates_change_what_is_held_is_what_the_dearest_of_all_answers_costs():
+    some_tariffs(random.Random(15), 350)
+
+
+@pytest.mark.parametrize("increment", [1, 2, 7, 60])
+@pytest.mark.parametrize(("first", "second"), [(60, 600), (600, 60)])
+def test_the_edge_of_a_band_may_lie_at_any_second_after_the_grant(
+    increment: int, first: int, second: int
+):
+    at = instant(1_736_000_000)
+    cheap, dear = (Rate(steps=(Step(0, price, increment),)) for price in (first, second))
+    for after in (*range(1, 12), *range(11, 170, 13), *range(170, 200)):
+        tariff = Tariff(cheap, ((1_736_000_000 + after, dear),))
+        all_answers_agree(tariff, 20, 400, 1, at)
+
+
 def long_calls(rng: random.Random, count: int) -> None:
     """Assert that calls of up to days are held for what the dearest of all answers costs."""
     for call in random_calls(rng, count):
-        at = instant(call.granted)
         cap = rng.choice((3_600, 50_000, 300_000))
         tariff = tariff_of(call, cap)
-        answers = [at + timedelta(seconds=after) for after in range(SETUP_SECONDS + 1)]
-
-        def dearest(seconds: int, tariff: Tariff = tariff, answers: Any = answers) -> int:
-            return max(tariff.price(seconds, answered) for answered in answers)
-
         for seconds in (rng.randrange(cap), rng.randrange(cap), rng.randrange(600)):
-            assert tariff.highest(seconds, at) == dearest(seconds), (seconds, call)
-            available = max(0, dearest(seconds) - rng.choice((0, 0, 1, rng.randrange(10**6))))
-            limit = tariff.longest(available, cap, at)
-            assert limit.seconds is not None
-            assert dearest(limit.seconds) <= available
-            if limit.by_money:
-                assert dearest(limit.seconds + 1) > available, (available, call)
-            elif limit.seconds < cap:
-                assert call.rate_at(call.granted).beyond == "disconnect" or tariff.changes
+            short = rng.choice((0, 0, 1, rng.randrange(10**6)))
+            all_answers_agree(tariff, seconds, cap, short, instant(call.granted))
 
 
 def test_long_calls_are_held_for_what_the_dearest_of_all_answers_costs():
@@ -118,8 +164,9 @@ def test_long_calls_are_held_for_what_the_dearest_of_all_answers_costs():
 
 
 @pytest.mark.soak
-def test_very_many_long_calls_are_held_for_what_the_dearest_of_all_answers_costs():
+def test_very_many_calls_are_held_for_what_the_dearest_of_all_answers_costs():
     long_calls(soak(3_000), 3_000)
+    some_tariffs(soak(30_000), 30_000)
 
 
 def soak(count: int, seed: int | None = None) -> random.Random:

@@ -143,11 +143,11 @@ def test_without_an_answer_told_the_call_is_rated_from_its_grant(kind: str, tmp_
 
 def test_an_answer_before_the_grant_counts_as_one_at_the_grant(kind: str, tmp_path: Path):
     with shop_of(kind, tmp_path) as shop:
-        call = granted(shop, 2025, 3, 3, 18, 0)
+        call = granted(shop, 2025, 3, 3, 17, 59)
         record = shop.bill.settle(
-            call.handle, talk_ms=60_000, answered_at=later(shop, -5), carrier="acme"
+            call.handle, talk_ms=120_000, answered_at=later(shop, -5), carrier="acme"
         )
-        assert record.price_units == CHEAP
+        assert record.price_units == DEAR + CHEAP
 
 
 def test_at_start_one_band_rates_the_whole_call_that_of_the_grant(kind: str, tmp_path: Path):
@@ -203,6 +203,23 @@ def test_money_must_pay_for_the_dearest_answer_that_may_come(kind: str, tmp_path
         shop.bill.cancel(cheap.handle)
         shop.clock.tick(seconds=1)
         assert shop.denied("c2") == "insufficient_balance"  # it may begin by day
+
+
+def test_only_what_no_answer_has_to_pay_for_is_too_short_to_be_granted(kind: str, tmp_path: Path):
+    day, night = rate("0.60", grace_seconds=30), rate("0.60")
+    with shop_of(kind, tmp_path, banded(rows(day=day, night=night)), face="0.20") as shop:
+        # By day 20 seconds are forgiven, and no longer call can be paid: nothing to sell.
+        assert granted_or_why(shop, 2025, 3, 3, 12, 0) == "insufficient_balance"
+        # Answered by night, 20 seconds are paid for.
+        assert granted_or_why(shop, 2025, 3, 3, 17, 59) == (20, LimitedBy.MONEY, 20 * CENT)
+
+
+def granted_or_why(shop: Shop, *when: int) -> Any:
+    shop.clock.now = instant(second_of(*when, zone=ZONE))
+    answer = shop.ask("c", to=UK)
+    if not isinstance(answer, Grant):
+        return answer.reason.value
+    return answer.max_seconds, answer.limited_by, answer.held_units
 
 
 def test_a_dear_band_ahead_shortens_the_call_a_cheap_one_lengthens_it(kind: str, tmp_path: Path):

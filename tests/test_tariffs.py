@@ -3,11 +3,11 @@
 import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import accumulate, islice
 
 import pytest
 
-from cardbill import Band, Deck, DeckRow, Rate, Step, rate
+from cardbill import Band, Deck, DeckRow, Rate, Rounding, Step, rate
 from cardbill.increments import LONGEST_SECONDS
 from cardbill.rating import Limit
 from cardbill.tariffs import SETUP_SECONDS, Tariff
@@ -133,6 +133,23 @@ def some_tariffs(rng: random.Random, count: int) -> None:
             all_answers_agree(tariff, lasting, 400, rng.choice((0, 1, rng.randrange(10**5))), at)
 
 
+def bursts(rng: random.Random, count: int) -> None:
+    """Try very dear and very cheap seconds in turn: the dearest answer may lie anywhere."""
+    at = instant(1_736_000_000)
+    for _ in range(count):
+        prices = [rng.choice((0, 60, 600, 6_000, 60_000)) for _ in range(rng.randrange(3, 6))]
+        rates = [Rate(steps=(Step(0, each, 1),), rounding=Rounding(1)) for each in prices]
+        gaps = [rng.choice((1, 3, 10, 40, rng.randrange(1, 120))) for _ in rates[1:]]
+        begins = (1_736_000_000 + second for second in accumulate(gaps))
+        tariff = Tariff(rates[0], tuple(zip(begins, rates[1:], strict=True)))
+        short = rng.choice((0, 1, rng.randrange(2_000)))
+        all_answers_agree(tariff, rng.randrange(200), 400, short, at)
+
+
+def test_the_dearest_of_all_answers_may_lie_anywhere():
+    bursts(random.Random(16), 600)
+
+
 def test_whenever_rates_change_what_is_held_is_what_the_dearest_of_all_answers_costs():
     some_tariffs(random.Random(15), 350)
 
@@ -167,6 +184,7 @@ def test_long_calls_are_held_for_what_the_dearest_of_all_answers_costs():
 def test_very_many_calls_are_held_for_what_the_dearest_of_all_answers_costs():
     long_calls(soak(3_000), 3_000)
     some_tariffs(soak(30_000), 30_000)
+    bursts(soak(60_000), 60_000)
 
 
 def soak(count: int, seed: int | None = None) -> random.Random:
@@ -197,7 +215,7 @@ def test_a_hundred_thousand_balances_last_as_long_across_bands_as_the_oracle_fin
     tried = 0
     while tried < wanted:
         for call in random_calls(rng, 10):
-            tried += ahead_agrees(call, tariff_of(call), rng, balances=100)
+            tried += ahead_agrees(call, tariff_of(call), rng, balances=200)
     print(f"{tried:,} combinations")
 
 

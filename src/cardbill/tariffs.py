@@ -169,14 +169,16 @@ class Tariff:
     def _within(self, most: Callable[[Rate], int | None], seconds: int, first: int) -> int:
         """Return for how long, up to `seconds`, no call costs more than its rate says at most.
 
-        Whenever it is answered, and but for the maximum charge.
+        Whenever it is answered, and but for the maximum charge. Answers that were passed over
+        need no second look when a later one shortens the call: were one of them the dearest at
+        the shorter length, the one before it would cost as much at the longer.
 
         Args:
             most: By the rate of the answer, in ledger units; ``None``: no matter what.
             seconds: Where to begin; it is shortened until every answer fits.
             first: The second of the grant.
         """
-        answer = proven = first
+        answer = first
         last = first + SETUP_SECONDS
         while answer <= last:
             base, pieces = self._from(answer, seconds)
@@ -188,10 +190,8 @@ class Tariff:
                 budget = usage_budget(base, limit)
                 if billed.usage > budget:
                     seconds = _affordable(base, pieces, budget)
-                    answer = proven  # the answers since then are to be looked at again
                     continue
                 stride = _stride(pieces, billable, billed.steady)
-            proven = answer
             answer = self._next(answer, stride, last)
         return seconds
 

@@ -183,8 +183,8 @@ def test_long_calls_are_held_for_what_the_dearest_of_all_answers_costs():
 @pytest.mark.soak
 def test_very_many_calls_are_held_for_what_the_dearest_of_all_answers_costs():
     long_calls(soak(3_000), 3_000)
-    some_tariffs(soak(30_000), 30_000)
-    bursts(soak(60_000), 60_000)
+    some_tariffs(soak(20_000), 20_000)
+    bursts(soak(40_000), 40_000)
 
 
 def soak(count: int, seed: int | None = None) -> random.Random:

@@ -17,7 +17,7 @@ from cardbill.rating import Limit, Rate
 from cardbill.tariffs import SETUP_SECONDS, Tariff, second_of
 from cardbill.taxes import TaxRules, rules_at
 from tests import oracle
-from tests.test_rating import random_amount, random_rate, terms as oracle_terms
+from tests.random_rates import random_amount, random_rate, terms as oracle_terms
 
 GRANT = datetime(2025, 3, 3, 12, tzinfo=UTC)
 CENT = 10_000
@@ -66,7 +66,7 @@ def random_terms(rng: random.Random, *, split: bool) -> CallTerms:
     if split:
         seconds = sorted(rng.sample(range(1, HORIZON + SETUP_SECONDS), rng.randrange(1, 4)))
         begin = second_of(GRANT)
-        changes = tuple((begin + second, random_rate(rng)) for second in seconds)
+        changes = tuple((begin + second, endless(random_rate(rng))) for second in seconds)
     charges = [
         charge(
             random_amount(rng) if rng.random() < 0.7 else 0,
@@ -77,9 +77,20 @@ def random_terms(rng: random.Random, *, split: bool) -> CallTerms:
         )
         for n in range(rng.choice((0, 0, 1, 2)))
     ]
-    return CallTerms(
-        Tariff(random_rate(rng), changes), tuple(charges), rng.choice(RULES), random_draws(rng)
-    )
+    rate = endless(random_rate(rng)) if split else random_rate(rng)
+    return CallTerms(Tariff(rate, changes), tuple(charges), rng.choice(RULES), random_draws(rng))
+
+
+def endless(subject: Rate) -> Rate:
+    """The rate without an end to its calls: what ends a call across bands has tests of its own."""
+    return evolve(subject, beyond_maximum="free")
+
+
+def allowed(terms: CallTerms) -> int:
+    """Up to which second calls may last, whatever money there is."""
+    ends = terms.rating.rate.ends_after
+    covered = any(draw.unit is Unit.CALLS for draw in terms.draws)
+    return HORIZON if ends is None or covered else min(HORIZON, ends)
 
 
 def answers(terms: CallTerms) -> list[datetime]:
@@ -128,7 +139,9 @@ def rated_by_the_oracle(terms: CallTerms, horizon: int) -> list[int]:
     if talk or waived:  # the minimum applies only if money is charged
         bare = list(
             islice(
-                oracle.prices(after._replace(minimum=Fraction(0), unit=Fraction(1, 10**9))),
+                oracle.prices(
+                    after._replace(minimum=Fraction(0), maximum=None, unit=Fraction(1, 10**9))
+                ),
                 horizon + 1,
             )
         )
@@ -155,8 +168,9 @@ def agree(terms: CallTerms, rng: random.Random) -> None:
     some = {0, *rng.sample(totals, 8), totals[-1]}
     for available in {max(0, amount + near) for amount in some for near in (-1, 0, 1)}:
         longest = max(d for d, total in enumerate(totals) if total <= available)
+        most = allowed(terms)
         assert terms.longest(available, HORIZON, GRANT) == Limit(
-            longest, by_money=longest < HORIZON
+            min(longest, most), by_money=longest < most
         ), (available, terms)
 
 
@@ -193,7 +207,7 @@ def test_the_longest_call_is_exact_in_many_more_cases():
         for amount in {near for total in totals[::6] for near in (total - 1, total, total + 1)}:
             available = max(0, amount)
             longest = max(d for d, total in enumerate(totals) if total <= available)
-            assert terms.longest(available, HORIZON, GRANT).seconds == longest
+            assert terms.longest(available, HORIZON, GRANT).seconds == min(longest, allowed(terms))
             cases += 1
     for _ in range(60):
         agree(random_terms(rng, split=True), rng)

@@ -94,6 +94,13 @@ def test_a_blocked_card_never_used_can_be_voided(shop: Shop):
     assert shop.bill.control.void("B/1", **WHO).status is Status.VOID
 
 
+def test_a_card_that_was_blocked_and_voided_is_blocked_no_more(shop: Shop):
+    shop.bill.control.block("B/1", **WHO)
+    shop.bill.control.void("B/1", **WHO)
+    with pytest.raises(TransitionRefused, match="void"):
+        shop.bill.control.block("B/1", **WHO)
+
+
 def test_an_expired_card_never_used_is_voided_without_a_second_posting(kind: str, tmp_path: Path):
     with open_shop(kind, tmp_path, batch={"expiration_date": date(2025, 3, 3)}) as shop:
         shop.clock.tick(days=1)

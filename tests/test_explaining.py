@@ -117,9 +117,9 @@ def test_a_call_over_several_bands_adds_up_too(subject: Tariff, seconds: int, ri
 def test_stretches_are_what_the_walk_adds_up(subject: Rate, begin: int, length: int):
     steps, blocks = subject.steps, subject.block_rounding
     found = list(stretches(steps, blocks, begin, begin + length))
-    assert (found[-1].end, sum(each.usage for each in found)) == walk(
-        steps, blocks, begin, begin + length
-    )
+    end, usage, begun = walk(steps, blocks, begin, begin + length)
+    assert (found[-1].end, sum(each.usage for each in found)) == (end, usage)
+    assert max(found[-1].begin, end - found[-1].increment) == begun
     assert found[0].begin == begin
     assert all(one.end == other.begin for one, other in pairwise(found))
 

@@ -5,9 +5,10 @@ import json
 import pickle
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import accumulate, islice, pairwise
+from typing import NamedTuple
 
 import pytest
 from attrs import evolve
@@ -16,82 +17,37 @@ from hypothesis import example, given, settings, strategies as st
 from moneyed import Money
 
 from cardbill.errors import FloatRefused, InexactAmount, InvalidInput, WrongCurrency
-from cardbill.increments import LONGEST_SECONDS, Step, parse_increments, steps_of
+from cardbill.increments import (
+    LONGEST_SECONDS,
+    BlockRounding,
+    Step,
+    parse_increments,
+    steps_of,
+)
 from cardbill.money import MAX_UNITS, RoundingMode
-from cardbill.rating import Limit, Rate, Rounding, billed_seconds, max_duration, price, rate
+from cardbill.rating import Beyond, Limit, Rate, Rounding, billed_seconds, max_duration, price, rate
 from cardbill.terms import rate_from_list, rate_to_list
 from tests import oracle
-
-CENT = 10_000
-HORIZON = 200  # seconds that the oracle walks
-MODES = tuple(RoundingMode)
-
-
-def terms(subject: Rate) -> oracle.Terms:
-    """Return the same terms for the oracle, in fractions of ledger units."""
-    return oracle.Terms(
-        steps=tuple(
-            oracle.Step(step.from_second, Fraction(step.price_per_minute), step.increment)
-            for step in subject.steps
-        ),
-        connect=Fraction(subject.connect_fee),
-        grace=subject.grace_seconds,
-        free=subject.free_seconds,
-        minimum=Fraction(subject.minimum_charge),
-        end_fee=Fraction(subject.end_fee),
-        surcharge=Fraction(subject.surcharge_ppm, 1_000_000),
-        unit=Fraction(subject.rounding.unit),
-        mode=subject.rounding.mode.value,
-    )
+from tests.random_rates import (
+    CENT,
+    HORIZON,
+    MODES,
+    SOME_INCREMENTS,
+    SOME_SURCHARGES,
+    SOME_UNITS,
+    capped,
+    random_rate,
+    random_rates,
+    telling_amounts,
+    terms,
+)
 
 
 def plain(per_minute: int, increment: int = 1, unit: int = 1, mode: str = "up") -> Rate:
     return Rate(steps=(Step(0, per_minute, increment),), rounding=Rounding(unit, mode))
 
 
-# -- random rates ------------------------------------------------------------------------------
-
-SOME_INCREMENTS = (1, 1, 6, 10, 18, 30, 60, 7, 45, 100)
-SOME_UNITS = (1, 1, 2, 3, 7, 60, 100, 10_000, 1_000_000)
-SOME_SURCHARGES = (0, 0, 0, 1, 125_000, 333_333, 500_000, 1_000_000, 2_500_001)
-
-
-def random_amount(rng: random.Random) -> int:
-    kind = rng.randrange(6)
-    if kind == 0:
-        return 0
-    if kind == 1:
-        return rng.randrange(1, 300)
-    if kind == 2:
-        return 30 * rng.randrange(1, 100)  # makes ties
-    if kind == 3:
-        return CENT * rng.randrange(1, 50)
-    return rng.randrange(10 ** rng.randrange(1, 8))
-
-
-def random_rate(rng: random.Random) -> Rate:
-    """Return a rate of one to four steps with any of the other terms, most of them small."""
-    gaps = [rng.choice((1, 5, 18, 30, 60, rng.randrange(1, 90))) for _ in range(rng.randrange(4))]
-    return Rate(
-        steps=tuple(
-            Step(start, random_amount(rng), rng.choice(SOME_INCREMENTS))
-            for start in accumulate(gaps, initial=0)
-        ),
-        connect_fee=rng.choice((0, random_amount(rng))),
-        grace_seconds=rng.choice((0, 0, 3, rng.randrange(40))),
-        free_seconds=rng.choice((0, 0, 1, 30, rng.randrange(90))),
-        minimum_charge=rng.choice((0, 0, random_amount(rng))),
-        end_fee=rng.choice((0, 0, random_amount(rng))),
-        surcharge_ppm=rng.choice(SOME_SURCHARGES),
-        rounding=Rounding(rng.choice(SOME_UNITS), rng.choice(MODES)),
-    )
-
-
-def random_rates(count: int, seed: int) -> Iterator[Rate]:
-    rng = random.Random(seed)
-    for _ in range(count):
-        yield random_rate(rng)
-
+# -- any rates ----------------------------------------------------------------------------------
 
 AMOUNTS = st.one_of(st.just(0), st.integers(0, 200), st.integers(0, 10**9))
 INCREMENTS = st.one_of(st.sampled_from(SOME_INCREMENTS), st.integers(1, 130))
@@ -100,7 +56,7 @@ INCREMENTS = st.one_of(st.sampled_from(SOME_INCREMENTS), st.integers(1, 130))
 @st.composite
 def rates(draw: st.DrawFn) -> Rate:
     gaps = draw(st.lists(st.integers(1, 90), max_size=3))
-    return Rate(
+    found = Rate(
         steps=tuple(
             Step(start, draw(AMOUNTS), draw(INCREMENTS)) for start in accumulate(gaps, initial=0)
         ),
@@ -117,15 +73,25 @@ def rates(draw: st.DrawFn) -> Rate:
                 st.sampled_from(MODES),
             )
         ),
+        block_rounding=draw(st.sampled_from(BlockRounding)),
     )
+    if not draw(st.booleans()):
+        return found
+    return capped(random.Random(draw(st.integers(0, 2**32))), found)
 
 
-def agree(subject: Rate, horizon: int) -> list[int]:
+class Walked(NamedTuple):
+    prices: list[int]
+    lasting: int
+    """The last second of the horizon that the maximum charge lets a call come to."""
+
+
+def agree(subject: Rate, horizon: int) -> Walked:
     """Assert that every call of up to `horizon` seconds costs what the oracle says."""
     expected = list(islice(oracle.prices(terms(subject)), horizon + 1))
     found = [price(subject, seconds) for seconds in range(horizon + 1)]
     billed = [billed_seconds(subject, seconds) for seconds in range(horizon + 1)]
-    for seconds, (amount, length) in enumerate(expected):
+    for seconds, (amount, length, _) in enumerate(expected):
         assert found[seconds] == amount, (seconds, subject)
         assert billed[seconds] == length, (seconds, subject)
     assert all(type(amount) is int for amount in found + billed)
@@ -133,14 +99,15 @@ def agree(subject: Rate, horizon: int) -> list[int]:
     assert not any(found[: subject.grace_seconds + 1])
     assert found[0] == 0
     assert all(amount % subject.rounding.unit == 0 for amount in found)
-    return found
+    return Walked(found, oracle.lasting(terms(subject), expected))
 
 
-def fits(subject: Rate, found: list[int], available: int, cap: int) -> None:
+def fits(subject: Rate, walked: Walked, available: int, cap: int) -> None:
     """Assert that max_duration is what a scan of all prices up to the cap finds."""
-    expected = max(seconds for seconds in range(cap + 1) if found[seconds] <= available)
+    allowed = min(cap, walked.lasting)
+    expected = max(each for each in range(allowed + 1) if walked.prices[each] <= available)
     limit = max_duration(subject, available, cap)
-    assert limit == Limit(expected, by_money=expected < cap), (available, cap, subject)
+    assert limit == Limit(expected, by_money=expected < allowed), (available, cap, subject)
     assert type(limit.seconds) is int
     free = max_duration(subject, available)
     if expected < cap:
@@ -151,15 +118,13 @@ def fits(subject: Rate, found: list[int], available: int, cap: int) -> None:
         return
     assert cap <= free.seconds <= LONGEST_SECONDS, (available, subject)
     assert price(subject, free.seconds) <= available
-    if free.seconds < LONGEST_SECONDS:
-        assert free.by_money
+    if free.by_money:
         assert price(subject, free.seconds + 1) > available, (available, subject)
-
-
-def telling_amounts(found: list[int], unit: int) -> set[int]:
-    """Return what is at, just below and just above some of the prices."""
-    some = {0, *found[:3], *found[3::17], found[-1]}
-    return {near for amount in some for near in (amount - 1, amount, amount + 1, amount + unit - 1)}
+    elif free.seconds < LONGEST_SECONDS:
+        assert subject.maximum_charge is not None
+        boundless = evolve(subject, maximum_charge=None)
+        longer = price(boundless, free.seconds + 1)
+        assert price(boundless, free.seconds) <= subject.maximum_charge < longer
 
 
 # -- prices ------------------------------------------------------------------------------------
@@ -181,19 +146,23 @@ def test_the_prices_of_many_rates_are_the_oracles():
 def test_the_random_rates_try_every_term_and_every_turn():
     # A suite is worth what its generator reaches: each of these must be common, not possible.
     seen: Counter[str] = Counter()
-    for subject in random_rates(400, seed=1):
+    for subject in random_rates(500, seed=1):
         later = [step.from_second for step in subject.steps[1:]]
         walked = {0}
         while max(walked) < HORIZON:
-            here = max(walked)
-            walked.add(here + oracle.step_at(terms(subject), here).increment)
+            walked.add(oracle.end_of_increment(terms(subject), max(walked)))
         last = subject.steps[-1]
         seen["an overrun"] += any(start not in walked for start in later)
         reached = {oracle.step_at(terms(subject), position).from_second for position in walked}
         seen["a step overrun whole"] += any(
             step.from_second not in reached and step.from_second < HORIZON for step in subject.steps
         )
-        exact = evolve(subject, rounding=Rounding(1, RoundingMode.UP))
+        exact = evolve(
+            subject,
+            rounding=Rounding(1, RoundingMode.UP),
+            beyond_maximum="free",
+            maximum_charge=None,
+        )
         unit, mode = subject.rounding.unit, subject.rounding.mode
         prices = {found.amount for found in islice(oracle.prices(terms(exact)), HORIZON)}
         tie = any(2 * amount % (2 * unit) == unit for amount in prices)
@@ -208,11 +177,24 @@ def test_the_random_rates_try_every_term_and_every_turn():
         seen["all fees"] += all((subject.connect_fee, subject.end_fee, subject.surcharge_ppm))
         floor = next(islice(oracle.prices(terms(exact)), subject.grace_seconds + 1, None)).amount
         seen["a minimum that counts"] += 0 < subject.minimum_charge == floor
+        blocks = evolve(subject, block_rounding=BlockRounding.STEP)
+        seen["blocks of the total that count"] += any(
+            found != other
+            for found, other in islice(
+                zip(oracle.prices(terms(subject)), oracle.prices(terms(blocks)), strict=False),
+                HORIZON,
+            )
+        )
+        calls = list(islice(oracle.prices(terms(subject)), HORIZON))
+        ended = not calls[-1].within
+        seen["a maximum, then free"] += ended and subject.beyond_maximum is Beyond.FREE
+        seen["a maximum that ends"] += ended and subject.beyond_maximum is Beyond.DISCONNECT
+        seen["a maximum at the minimum"] += 0 < subject.minimum_charge == subject.maximum_charge
         seen[f"{len(subject.steps)} steps"] += 1
         seen[mode.value] += 1
     rare = {turn: count for turn, count in seen.items() if count < 10}
     assert not rare
-    assert len(seen) == 18
+    assert len(seen) == 22
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -341,18 +323,20 @@ def test_the_longest_call_is_the_oracles(subject, data):
         ),
         label="available",
     )
-    expected = oracle.longest(terms(subject), Fraction(available), cap)
-    assert max_duration(subject, available, cap) == (expected, expected < cap)
+    walked = list(islice(oracle.prices(terms(subject)), cap + 1))
+    allowed = oracle.lasting(terms(subject), walked)
+    expected = oracle.longest(terms(subject), available, cap)
+    assert max_duration(subject, available, cap) == (expected, expected < allowed)
 
 
 def test_the_longest_calls_of_many_rates_are_the_oracles():
     rng = random.Random(2)
     for subject in random_rates(300, seed=3):
-        found = agree(subject, HORIZON)
-        for available in telling_amounts(found, subject.rounding.unit):
+        walked = agree(subject, HORIZON)
+        for available in telling_amounts(walked.prices, subject.rounding.unit):
             if available >= 0:
-                fits(subject, found, available, rng.randrange(HORIZON + 1))
-                fits(subject, found, available, HORIZON)
+                fits(subject, walked, available, rng.randrange(HORIZON + 1))
+                fits(subject, walked, available, HORIZON)
 
 
 @pytest.mark.soak
@@ -363,10 +347,10 @@ def test_the_longest_calls_of_very_many_rates_are_the_oracles():
     combinations = 0
     while combinations < 200_000:
         subject = random_rate(rng)
-        found = agree(subject, HORIZON)
+        walked = agree(subject, HORIZON)
         for _ in range(20):
-            near = rng.choice(found) + rng.choice((-1, 0, 0, 1, rng.randrange(10**6)))
-            fits(subject, found, max(0, near), rng.choice((HORIZON, rng.randrange(HORIZON + 1))))
+            near = rng.choice(walked.prices) + rng.choice((-1, 0, 0, 1, rng.randrange(10**6)))
+            fits(subject, walked, max(0, near), rng.choice((HORIZON, rng.randrange(HORIZON + 1))))
             combinations += 1
 
 
@@ -550,6 +534,30 @@ BAD_TERMS: dict[str, tuple[str, Callable[[], object]]] = {
     "mode is None": ("mode", lambda: Rounding(1, None)),  # type: ignore[arg-type]
     "no rounding": ("rounding", lambda: Rate(steps=GOOD, rounding=None)),  # type: ignore[arg-type]
     "rounding is a number": ("rounding", lambda: Rate(steps=GOOD, rounding=100)),  # type: ignore[arg-type]
+    "maximum < 0": ("maximum_charge", lambda: Rate(steps=GOOD, maximum_charge=-100)),
+    "maximum too high": (
+        "maximum_charge",
+        lambda: Rate(steps=GOOD, maximum_charge=MAX_UNITS + 100),
+    ),
+    "maximum is True": ("maximum_charge", lambda: Rate(steps=GOOD, maximum_charge=True)),
+    "maximum is text": ("maximum_charge", lambda: Rate(steps=GOOD, maximum_charge="1")),  # type: ignore[arg-type]
+    "maximum below minimum": (
+        "maximum_charge",
+        lambda: Rate(steps=GOOD, minimum_charge=200, maximum_charge=100),
+    ),
+    "maximum between units": ("maximum_charge", lambda: Rate(steps=GOOD, maximum_charge=150)),
+    "maximum that ends a call before it begins": (
+        "maximum_charge",
+        lambda: Rate(steps=GOOD, connect_fee=200, maximum_charge=100, beyond_maximum="disconnect"),
+    ),
+    "beyond_maximum unknown": ("beyond_maximum", lambda: Rate(steps=GOOD, beyond_maximum="stop")),
+    "beyond_maximum None": ("beyond_maximum", lambda: Rate(steps=GOOD, beyond_maximum=None)),  # type: ignore[arg-type]
+    "block_rounding unknown": ("block_rounding", lambda: Rate(steps=GOOD, block_rounding="up")),
+    "block_rounding None": ("block_rounding", lambda: Rate(steps=GOOD, block_rounding=None)),  # type: ignore[arg-type]
+    "rate maximum no number": ("maximum_charge", lambda: rate(1, maximum_charge="much")),
+    "rate maximum < 0": ("maximum_charge", lambda: rate(1, maximum_charge="-1")),
+    "rate beyond_maximum": ("beyond_maximum", lambda: rate(1, beyond_maximum="ring off")),
+    "rate block_rounding": ("block_rounding", lambda: rate(1, block_rounding="")),
     "rate price < 0": ("price_per_minute", lambda: rate("-0.01")),
     "rate price no number": ("price_per_minute", lambda: rate("cheap")),
     "rate price is None": ("price_per_minute", lambda: rate(None)),
@@ -610,6 +618,28 @@ def test_the_greatest_terms_are_allowed():
     exact = (MAX_UNITS + usage) * (1 + Fraction(MAX_UNITS, 10**6)) + MAX_UNITS
     assert price(subject, LONGEST_SECONDS) == -(-exact // 1)
     assert max_duration(subject, MAX_UNITS) == (0, True)
+
+
+def test_a_maximum_is_the_most_that_a_call_costs_and_may_end_it():
+    free = rate("0.60", increments="60/60", connect_fee="0.10", maximum_charge="1.50")
+    assert [price(free, seconds) for seconds in (1, 120, 121, 10**9)] == [
+        *(700_000, 1_300_000, 1_500_000, 1_500_000),
+    ]
+    assert max_duration(free, 1_499_999) == (120, True)
+    assert max_duration(free, 1_500_000) == (None, False)
+    ending = evolve(free, beyond_maximum=Beyond.DISCONNECT)
+    assert price(ending, 121) == 1_500_000  # what the switch overran
+    assert max_duration(ending, MAX_UNITS) == (120, False)
+    assert max_duration(ending, MAX_UNITS, 60) == (60, False)
+    assert max_duration(ending, 1_299_999) == (60, True)
+
+
+def test_blocks_of_the_total_are_counted_from_the_beginning_of_the_call():
+    subject = rate("0.60", increments="30/18", block_rounding="total")
+    told = [(0, 0), (1, 30), (30, 30), (31, 36), (36, 36), (37, 54), (55, 72)]
+    assert [billed_seconds(subject, seconds) for seconds, _ in told] == [due for _, due in told]
+    assert price(subject, 31) == 36 * CENT
+    assert max_duration(subject, 36 * CENT - 1) == (30, True)
 
 
 # -- increments as text --------------------------------------------------------------------------
@@ -696,7 +726,7 @@ def test_a_stored_rate_is_the_same_rate(subject):
     stored = rate_to_list(subject)
     text = json.dumps(stored, allow_nan=False)
     assert "." not in text  # integers only
-    assert "null" not in text
+    assert text.count("null") <= (subject.maximum_charge is None)
     back = rate_from_list(json.loads(text))
     assert back == subject
     assert rate_to_list(back) == stored
@@ -717,6 +747,10 @@ def test_a_stored_rate_keeps_every_term_apart():
         evolve(base, minimum_charge=1),
         evolve(base, end_fee=1),
         evolve(base, surcharge_ppm=1),
+        evolve(base, maximum_charge=0),
+        evolve(base, maximum_charge=100),
+        evolve(base, maximum_charge=100, beyond_maximum=Beyond.DISCONNECT),
+        evolve(base, block_rounding=BlockRounding.TOTAL),
         evolve(base, rounding=Rounding(1)),
         *(evolve(base, rounding=Rounding(100, mode)) for mode in MODES[1:]),
     ]

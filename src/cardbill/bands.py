@@ -19,7 +19,7 @@ from attrs import field, frozen
 
 from cardbill.errors import InvalidInput
 from cardbill.instants import EPOCH, zone
-from cardbill.names import check_name
+from cardbill.names import check_kind, check_name
 
 NO_BAND = 0
 """The number of no band; the bands of a deck are numbered from 1."""
@@ -28,9 +28,12 @@ DAY_SECONDS = 86_400
 
 _MIDNIGHT = 24 * 60
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_HOURS = re.compile(r"([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
+_HOURS = re.compile(r"([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MOST_DATES = 400
 _KEPT_DAYS = 4_000
+_CALENDAR = range(-719_100, 2_932_800)
+"""The days since 1970 on which every zone has a date: but for some months, the years 1 to 9999."""
 
 
 class BandRating(Enum):
@@ -43,7 +46,11 @@ class BandRating(Enum):
 
 
 def _windows(value: object) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)  # type: ignore[arg-type]
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list | tuple):
+        raise InvalidInput("band windows", value, "must be text or a list of texts")
+    return tuple(value)
 
 
 @frozen
@@ -91,7 +98,7 @@ class Bands:
     """
 
     def __init__(self, bands: Iterable[Band], time_zone: str) -> None:
-        self.bands = tuple(bands)
+        self.bands = _checked(bands)
         self.time_zone = time_zone
         self._zone = zone("time_zone", time_zone)
         self.numbers = {band.name: number for number, band in enumerate(self.bands, start=1)}
@@ -147,6 +154,8 @@ class Bands:
 
     def _read_day(self, day: int) -> tuple[list[int], list[int]]:
         first = day * DAY_SECONDS
+        if day not in _CALENDAR:
+            return [first], [NO_BAND]
         begins, numbers = [first], [self._number(first)]
         for second in sorted(self._candidates(first, first + DAY_SECONDS)):
             number = self._number(second)
@@ -162,12 +171,13 @@ class Bands:
             found.add(self._transition(first, end))
         local = self._local(first).date()
         while local <= self._local(end).date():
-            midnight = datetime(local.year, local.month, local.day, tzinfo=self._zone)
+            midnight = datetime(local.year, local.month, local.day)  # noqa: DTZ001  # by the clock
             spans = [*self._spans.get(local, ()), *self._spans.get(local.weekday(), ())]
             for edge in {0, *(minute for span in spans for minute in span[:2])}:
+                wall = (midnight + timedelta(minutes=edge)).replace(tzinfo=self._zone)
                 for fold in (0, 1):  # a wall time may come twice, or not at all
-                    instant = midnight.replace(fold=fold) + timedelta(minutes=edge)
-                    found.add((instant.astimezone(UTC) - EPOCH) // timedelta(seconds=1))
+                    instant = wall.replace(fold=fold).astimezone(UTC)
+                    found.add((instant - EPOCH) // timedelta(seconds=1))
             local += timedelta(days=1)
         return {second for second in found if first < second < end}
 
@@ -197,6 +207,13 @@ class Bands:
 
     def _offset(self, second: int) -> timedelta | None:
         return self._local(second).utcoffset()
+
+
+def _checked(bands: object) -> tuple[Band, ...]:
+    told = tuple(bands) if isinstance(bands, Iterable) else (bands,)
+    for band in told:
+        check_kind("bands", band, Band)
+    return told
 
 
 def _spans(window: object) -> Iterator[_Span]:
@@ -234,18 +251,23 @@ def _days(window: str, text: str) -> Iterator[int | date]:
         yield from _dates(window, text)
         return
     for part in text.lower().split(","):
-        first, _, last = part.partition("-")
-        if first not in _DAYS or (last or first) not in _DAYS:
+        first, dash, last = part.partition("-")
+        if not dash:
+            last = first
+        if first not in _DAYS or last not in _DAYS:
             raise InvalidInput("band window", window, "must begin with days like Mon-Fri or a date")
-        begin, end = _DAYS.index(first), _DAYS.index(last or first)
+        begin, end = _DAYS.index(first), _DAYS.index(last)
         yield from (day % 7 for day in range(begin, (end if begin <= end else end + 7) + 1))
 
 
 def _dates(window: str, text: str) -> Iterator[date]:
     first, dots, last = text.partition("..")
+    if not dots:
+        last = first
     try:
-        begin = date.fromisoformat(first)
-        end = date.fromisoformat(last) if dots else begin
+        if not _DATE.fullmatch(first) or not _DATE.fullmatch(last):
+            raise ValueError(text)
+        begin, end = date.fromisoformat(first), date.fromisoformat(last)
     except ValueError:
         raise InvalidInput("band window", window, "must have dates like 2026-12-25") from None
     if not 1970 <= begin.year <= 9990 or not 0 <= (end - begin).days < _MOST_DATES:

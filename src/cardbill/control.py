@@ -252,9 +252,10 @@ def _flags(snapshot: Snapshot, batch: str) -> BatchFlags:
 
 
 def _block(card: Card, event: Event, _shelf: Snapshot, at: datetime) -> None:
-    if not card.blocked:
-        _check(card, event, at)
-        card.blocked = True
+    if card.blocked and not card.voided:
+        return
+    _check(card, event, at)
+    card.blocked = True
 
 
 def _unblock(card: Card, _event: Event, _shelf: Snapshot, _at: datetime) -> None:

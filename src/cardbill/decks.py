@@ -72,7 +72,8 @@ class DeckRow:
 
     def __attrs_post_init__(self) -> None:
         check_prefix(self.prefix)
-        for name, kind in (("rate", Rate), ("destination", str), ("blocked", bool)):
+        kinds = (("rate", Rate), ("destination", str), ("blocked", bool), ("band", str))
+        for name, kind in kinds:
             if not isinstance(getattr(self, name), kind):
                 raise InvalidInput(name, getattr(self, name), f"must be {kind.__name__}")
         if len(self.destination) > 200 or _UNSTORABLE.search(self.destination):
@@ -261,9 +262,8 @@ class Deck:
             self._in_band(number, valid, band, match) for band in range(len(self.bands.bands) + 1)
         ]
         begin = second_of(at)
-        free = max(rate.free_seconds for rate in rates)
         changes, last = [], match.rate
-        for second, band in self.bands.changes(begin, begin + SETUP_SECONDS + free + seconds + 2):
+        for second, band in self.bands.changes(begin, begin + SETUP_SECONDS + seconds + 1):
             if rates[band] != last:
                 last = rates[band]
                 changes.append((second, last))

@@ -102,21 +102,24 @@ def parse_increments(field: str, text: str) -> tuple[int, int]:
 
 def walk(
     steps: Sequence[Step], blocks: BlockRounding, position: int, until: int
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Bill the increments that begin at billed time `position` and after, before `until`.
 
     Returns:
-        The billed time at which the last one ends, and what they cost in 1/60 ledger unit.
+        The billed time at which the last one ends, what they cost in 1/60 ledger unit, and
+        where the last one begins.
     """
     usage = 0
+    begun = position
     for end, price_per_minute, increment, origin in _stretches(steps, blocks, position):
         stop = until if end is None else min(until, end)
         billed = origin - (origin - stop) // increment * increment
         usage += (billed - position) * price_per_minute
+        begun = max(position, billed - increment)
         position = billed
         if position >= until:
             break
-    return position, usage
+    return position, usage, begun
 
 
 def stretches(

@@ -138,7 +138,7 @@ class Rate:
         if self.ends_after is not None and self.ends_after <= self.unbilled_seconds:
             raise InvalidInput("maximum_charge", maximum, "is less than the first increment costs")
 
-    def walk(self, position: int, until: int) -> tuple[int, int]:
+    def walk(self, position: int, until: int) -> tuple[int, int, int]:
         """Bill increments as :func:`cardbill.increments.walk` does."""
         return walk(self.steps, self.block_rounding, position, until)
 

@@ -11,8 +11,10 @@ Source: domain.md section 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
+from typing import NamedTuple
 
 from attrs import evolve, frozen
 
@@ -31,6 +33,17 @@ _SECOND = timedelta(seconds=1)
 
 Piece = tuple[Rate, int | None]
 """A rate, and the billed time from which increments are no longer its own; ``None``: none."""
+
+
+class Billed(NamedTuple):
+    """What is billed of a call: until where, its usage in 1/60 ledger unit, and for how long.
+
+    Answered by less than `steady` seconds later, the same increments begin in the same bands.
+    """
+
+    position: int
+    usage: int
+    steady: int
 
 
 def second_of(instant: datetime) -> int:
@@ -63,13 +76,9 @@ class Tariff:
             seconds: What the buckets hold for it.
             connect_fee: Whether it is charged all the same.
         """
-        return Tariff(
-            _after(self.rate, seconds, connect_fee=connect_fee),
-            tuple(
-                (at, _after(rate, seconds, connect_fee=connect_fee)) for at, rate in self.changes
-            ),
-            drawing=True,
-        )
+        shifted = partial(_after, seconds=seconds, connect_fee=connect_fee)
+        changes = tuple((second, shifted(rate)) for second, rate in self.changes)
+        return Tariff(shifted(self.rate), changes, drawing=True)
 
     # -- one answer -----------------------------------------------------------------------
 
@@ -79,10 +88,14 @@ class Tariff:
         Raises:
             InvalidInput: As for :func:`cardbill.rating.price`.
         """
-        if self._plain:
+        if not self.changes and not self.drawing:
             return rating.price(self.rate, seconds)
         check_count("seconds", seconds, 0, LONGEST_SECONDS)
-        return self._price(seconds, second_of(answered_at))
+        base, pieces = self._from(second_of(answered_at), seconds)
+        if seconds == 0 or seconds <= base.grace_seconds:
+            return 0
+        usage = _bill(pieces, seconds - base.free_seconds).usage
+        return charge(base, usage, drawing=self.drawing)
 
     def billed_seconds(self, seconds: int, answered_at: datetime) -> int:
         """Return for how many seconds usage is billed.
@@ -93,28 +106,36 @@ class Tariff:
         if not self.changes:
             return rating.billed_seconds(self.rate, seconds)
         check_count("seconds", seconds, 0, LONGEST_SECONDS)
-        base, pieces = self._from(second_of(answered_at))
+        base, pieces = self._from(second_of(answered_at), seconds)
         if seconds <= base.grace_seconds:
             return 0
-        return _walk(pieces, seconds - base.free_seconds)[0]
+        return _bill(pieces, seconds - base.free_seconds).position
 
     def rate_at(self, answered_at: datetime) -> Rate:
         """Return the rate whose fees, grace and free seconds apply to that answer."""
-        return self._at(second_of(answered_at)) if self.changes else self.rate
+        return self._from(second_of(answered_at), 0)[0] if self.changes else self.rate
 
     def pieces(self, answered_at: datetime) -> tuple[Rate, list[Piece]]:
         """Return the rate whose fees apply, and the rates of the increments in turn."""
-        return self._from(second_of(answered_at))
+        return self._from(second_of(answered_at), LONGEST_SECONDS)
 
     # -- any answer -----------------------------------------------------------------------
 
     def highest(self, seconds: int, granted_at: datetime) -> int:
         """Return the most that a call of that length can cost, whenever it is answered."""
-        if self._plain:
-            return rating.price(self.rate, seconds)
-        first = second_of(granted_at)
-        last = first if self._alike(first, seconds) else first + SETUP_SECONDS
-        return max(self._price(seconds, answer) for answer in range(first, last + 1))
+        if not self.changes:
+            return self.price(seconds, granted_at)
+        most = 0
+        answer = second_of(granted_at)
+        last = answer + SETUP_SECONDS
+        while answer <= last:
+            base, pieces = self._from(answer, seconds)
+            billable = seconds - base.free_seconds
+            billed = _bill(pieces, billable)
+            if seconds > base.grace_seconds:
+                most = max(most, charge(base, billed.usage, drawing=self.drawing))
+            answer = self._next(answer, _stride(pieces, billable, billed.steady), last)
+        return most
 
     def longest(self, available: int, cap: int | None, granted_at: datetime) -> Limit:
         """Return the longest call that `available` pays for, whenever it is answered.
@@ -122,25 +143,21 @@ class Tariff:
         The exact inverse of :meth:`highest`, see :func:`cardbill.rating.max_duration`; where
         the rate changes, no call is longer than :data:`LONGEST_SPLIT_SECONDS`.
         """
-        if self._plain:
-            return rating.max_duration(self.rate, available, cap)
-        most = LONGEST_SECONDS
-        if self.changes:
-            most = LONGEST_SPLIT_SECONDS
-            cap = most if cap is None else min(cap, most)
+        if not self.changes:
+            return self._longest_at_one_rate(available, cap)
+
+        def ends_at(base: Rate) -> int | None:
+            return base.maximum_charge if base.beyond_maximum is Beyond.DISCONNECT else None
+
+        def fits_in(base: Rate) -> int | None:
+            paid_in_full = base.maximum_charge is not None and base.maximum_charge <= available
+            return None if paid_in_full else available
+
         first = second_of(granted_at)
-        affordable = ends_after = None
-        for answer in range(first, first + SETUP_SECONDS + 1):
-            if answer > first and self._alike(first, _least(affordable, cap)):
-                break
-            base = self._at(answer)
-            if base.beyond_maximum is Beyond.DISCONNECT and base.maximum_charge is not None:
-                ends_after = _least(ends_after, self._affordable(answer, base.maximum_charge))
-            if base.maximum_charge is not None and base.maximum_charge <= available:
-                continue
-            if affordable is None or self._price(affordable, answer) > available:
-                affordable = _least(affordable, self._affordable(answer, available))
-        return limited(affordable, most, cap, ends_after)
+        allowed = LONGEST_SPLIT_SECONDS if cap is None else min(cap, LONGEST_SPLIT_SECONDS)
+        allowed = self._within(ends_at, allowed, first)
+        seconds = self._within(fits_in, allowed, first)
+        return Limit(seconds, by_money=seconds < allowed)
 
     def unbilled_seconds(self, granted_at: datetime) -> int:
         """Return how long a call is that nobody pays for, whenever it is answered."""
@@ -156,45 +173,18 @@ class Tariff:
 
     # -- inside ---------------------------------------------------------------------------
 
-    @property
-    def _plain(self) -> bool:
-        return not self.changes and not self.drawing
-
-    def _price(self, seconds: int, answer: int) -> int:
-        base, pieces = self._from(answer)
-        if seconds == 0 or seconds <= base.grace_seconds:
-            return 0
-        usage = _walk(pieces, seconds - base.free_seconds)[1]
-        return charge(base, usage, drawing=self.drawing)
-
-    def _affordable(self, answer: int, available: int) -> int | None:
-        """Return the longest duration whose price, but for the maximum, fits; ``None``: every."""
-        base, pieces = self._from(answer)
-        budget = usage_budget(base, available, drawing=self.drawing)
-        if budget < 0:
-            return base.grace_seconds
-        position = 0
-        for rate, end in pieces:
-            if end is not None and position >= end:
-                continue
-            reached, budget = rate.reach(position, end, budget)
-            if reached is None:
-                return None
-            position = reached
-            if end is not None and position < end:
-                break
-        return max(base.grace_seconds, base.free_seconds + position)
-
-    def _from(self, answer: int) -> tuple[Rate, list[Piece]]:
-        base = self._at(answer)
-        zero = answer + base.free_seconds
-        rates = [self._at(zero)]
-        begins = []
-        for second, rate in self.changes:
-            if second > zero:
-                begins.append(second - zero)
-                rates.append(rate)
-        return base, list(zip(rates, [*begins, None], strict=True))
+    def _longest_at_one_rate(self, available: int, cap: int | None) -> Limit:
+        rate = self.rate
+        if not self.drawing:
+            return rating.max_duration(rate, available, cap)
+        affordable = None
+        if rate.maximum_charge is None or rate.maximum_charge > available:
+            budget = usage_budget(rate, available, drawing=True)
+            reached = 0 if budget < 0 else rate.reach(0, None, budget)[0]
+            if reached is not None:
+                free = 0 if budget < 0 else rate.free_seconds
+                affordable = max(rate.grace_seconds, free + reached)
+        return limited(affordable, LONGEST_SECONDS, cap, rate.ends_after)
 
     def _answering(self, granted_at: datetime) -> list[Rate]:
         """Return the rates in force when the call may be answered."""
@@ -203,32 +193,58 @@ class Tariff:
         last = second_of(granted_at) + SETUP_SECONDS
         return [self.rate, *(rate for second, rate in self.changes if second <= last)]
 
-    def _at(self, second: int) -> Rate:
-        found = self.rate
+    def _from(self, answer: int, seconds: int) -> tuple[Rate, list[Piece]]:
+        """Return the rate whose fees apply, and those of the increments of so long a call."""
+        base = self.rate
         for begin, rate in self.changes:
-            if begin > second:
+            if begin > answer:
                 break
-            found = rate
-        return found
+            base = rate
+        zero = answer + base.free_seconds
+        pieces: list[Piece] = []
+        rate = self.rate
+        for begin, following in self.changes:
+            if begin > zero:
+                pieces.append((rate, begin - zero))
+                if begin > answer + seconds:
+                    return base, pieces
+            rate = following
+        pieces.append((rate, None))
+        return base, pieces
 
-    def _alike(self, first: int, seconds: int | None) -> bool:
-        """Say whether calls of that length cost the same, whenever they are answered."""
-        if not self.changes or seconds is None:
-            return not self.changes
-        return self.changes[0][0] > first + SETUP_SECONDS + self.rate.free_seconds + seconds
+    def _within(self, most: Callable[[Rate], int | None], seconds: int, first: int) -> int:
+        """Return for how long, up to `seconds`, no call costs more than its rate says at most.
 
+        Whenever it is answered, and but for the maximum charge. Answers that were passed over
+        need no second look when a later one shortens the call: were one of them the dearest at
+        the shorter length, the one before it would cost as much at the longer.
 
-def _walk(pieces: Sequence[Piece], billable: int) -> tuple[int, int]:
-    """Return billed time and usage (in 1/60 ledger unit) of that many seconds."""
-    position = usage = 0
-    for rate, end in pieces:
-        stop = billable if end is None else min(end, billable)
-        if position < stop:
-            position, cost = rate.walk(position, stop)
-            usage += cost
-        if position >= billable:
-            break
-    return position, usage
+        Args:
+            most: By the rate of the answer, in ledger units; ``None``: no matter what.
+            seconds: Where to begin; it is shortened until every answer fits.
+            first: The second of the grant.
+        """
+        answer = first
+        last = first + SETUP_SECONDS
+        while answer <= last:
+            base, pieces = self._from(answer, seconds)
+            billable = seconds - base.free_seconds
+            limit = most(base)
+            stride = SETUP_SECONDS
+            if limit is not None and seconds > base.grace_seconds:
+                billed = _bill(pieces, billable)
+                budget = usage_budget(base, limit, drawing=self.drawing)
+                if billed.usage > budget:
+                    seconds = _affordable(base, pieces, budget)
+                    continue
+                stride = _stride(pieces, billable, billed.steady)
+            answer = self._next(answer, stride, last)
+        return seconds
+
+    def _next(self, answer: int, stride: int, last: int) -> int:
+        """Return the next answer worth a look: never past the last one of a rate, or of all."""
+        until = next((begin - 1 for begin, _ in self.changes if begin > answer), last)
+        return answer + max(1, min(stride, until - answer, last - answer))
 
 
 def _after(rate: Rate, seconds: int, *, connect_fee: bool) -> Rate:
@@ -236,5 +252,47 @@ def _after(rate: Rate, seconds: int, *, connect_fee: bool) -> Rate:
     return evolve(rate, free_seconds=free, connect_fee=rate.connect_fee if connect_fee else 0)
 
 
-def _least(one: int | None, other: int | None) -> int | None:
-    return min((each for each in (one, other) if each is not None), default=None)
+def _stride(pieces: Sequence[Piece], billable: int, steady: int) -> int:
+    """Return after how many seconds another answer is worth a look.
+
+    In between, while fees are the same, no call has more usage than the greater of the two.
+    """
+    if any(step.increment != 1 for rate, _ in pieces for step in rate.steps):
+        return steady
+    # Second by second: what each second of delay adds is the same up to the next edge.
+    edges = {0, billable, *(step.from_second for rate, _ in pieces for step in rate.steps)}
+    ends = [end for _, end in pieces if end is not None]
+    even = (end - max(edge for edge in edges if edge < end) for end in ends)
+    return max(steady, min(even, default=SETUP_SECONDS))
+
+
+def _bill(pieces: Sequence[Piece], billable: int) -> Billed:
+    """Bill so many seconds by the rates in turn."""
+    position = usage = 0
+    steady = SETUP_SECONDS
+    for rate, end in pieces:
+        stop = billable if end is None else min(end, billable)
+        if position < stop:
+            position, cost, begun = rate.walk(position, stop)
+            usage += cost
+            if end is not None:
+                steady = min(steady, end - begun)
+        if position >= billable:
+            break
+    return Billed(position, usage, steady)
+
+
+def _affordable(base: Rate, pieces: Sequence[Piece], budget: int) -> int:
+    """Return the longest duration that a budget of usage, which does not last, pays for."""
+    if budget < 0:
+        return base.grace_seconds
+    position = 0
+    for rate, end in pieces:
+        if end is not None and position >= end:
+            continue
+        reached, budget = rate.reach(position, end, budget)
+        assert reached is not None  # noqa: S101  # it does not last
+        position = reached
+        if end is None or position < end:
+            break
+    return max(base.grace_seconds, base.free_seconds + position)

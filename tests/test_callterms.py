@@ -140,7 +140,7 @@ def rated_by_the_oracle(terms: CallTerms, horizon: int) -> list[int]:
         bare = list(
             islice(
                 oracle.prices(
-                    after._replace(minimum=Fraction(0), maximum=None, unit=Fraction(1, 10**9))
+                    after._replace(minimum=Fraction(0), maximum=None, unit=Fraction(1), mode="up")
                 ),
                 horizon + 1,
             )

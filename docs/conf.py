@@ -27,6 +27,9 @@ autodoc_typehints_description_target = "documented"
 # "Attributes:" sections and autodoc's members would otherwise both describe a field.
 napoleon_use_ivar = True
 
+# Several classes have an attribute of one name, `currency` say: a field list may mean any.
+suppress_warnings = ["ref.python"]
+
 API_PAGE = "reference/api"
 API_MARK = "<!-- the public names -->"
 

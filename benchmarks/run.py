@@ -23,11 +23,11 @@ import postgres
 from moneyed import USD, Money
 
 import cardbill
-from cardbill import Batch, Carrier, Deck, DeckRow, Engine, Grant, Keyring, Plan, rate
+from cardbill import Batch, Carrier, Deck, DeckRow, Engine, Grant, Keyring, Plan, price, rate
 
 ROUNDS = 7
 CALLS = 300
-PREFIXES = 30_000
+PREFIXES = (30_000, 1_000_000)
 LOOKUPS = 20_000
 PINS, PIN_ROUNDS = 100_000, 3
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -208,22 +208,69 @@ def pins(folder: Path) -> None:
 
 
 def lookups() -> None:
-    """Longest prefix; the floor is one bisection in a plain list."""
-    prefixes = sorted({f"{44 + i % 50}{i * 7919 % 1_000_000}" for i in range(PREFIXES)})
-    terms = rate("0.01")
-    deck = Deck.compile((DeckRow(prefix=p, rate=terms) for p in prefixes), currency=USD)
-    numbers = [f"{44 + i % 50}{i * 104_729 % 10**8:08d}" for i in range(LOOKUPS)]
-    starts = [int(prefix.ljust(15, "0")) for prefix in prefixes]
+    """Longest prefix, and the price of the call; the floor is one bisection in a plain list."""
+    for size in PREFIXES:
+        prefixes = some_prefixes(size)
+        terms = [rate(f"0.0{n}", increments=f"{6 * n}/6") for n in range(1, 10)]
+        rows = (DeckRow(prefix=p, rate=terms[i % len(terms)]) for i, p in enumerate(prefixes))
+        begun = time.perf_counter_ns()
+        deck = Deck.compile(rows, currency=USD)
+        spent = (time.perf_counter_ns() - begun) // 10**6
+        content = deck.to_bytes()
+        begun = time.perf_counter_ns()
+        deck = Deck.from_bytes(content)
+        loaded = (time.perf_counter_ns() - begun) // 1000
+        print(
+            f"{f'a deck of {size:,} prefixes':34} {spent:9,} ms to compile, {loaded:,} us to load, "
+            f"{len(content) / size:.0f} bytes a prefix"
+        )
+        starts = [int(prefix.ljust(15, "0")) for prefix in prefixes]
+        numbers = [f"{prefix}{i:010d}"[:12] for i, prefix in enumerate(prefixes)]
+        numbers = numbers[:: max(1, size // LOOKUPS)][:LOOKUPS]
+        matches = [deck.match(number, START) for number in numbers]
+        assert all(matches)
+        compare(
+            f"look-up in {size:,} prefixes",
+            "number",
+            partial(look_up, deck, numbers),
+            partial(bisect, starts, numbers),
+            len(numbers),
+        )
+        compare(
+            "and the price of the call",
+            "number",
+            partial(look_up_and_price, deck, numbers),
+            partial(bisect, starts, numbers),
+            len(numbers),
+        )
 
-    def ours() -> None:
-        for number in numbers:
-            deck.match(number, START)
 
-    def floor() -> None:
-        for number in numbers:
-            bisect_right(starts, int(number.ljust(15, "0")))
+def some_prefixes(size: int) -> list[str]:
+    """Return that many prefixes, shorter ones around longer ones, in order."""
+    found: set[str] = set()
+    for number in count():
+        digits = f"{44 + number % 50}{number * 7_919 % 10_000_000:07d}"
+        found.update((digits[:5], digits[:7], digits[: 8 + number % 2]))
+        if len(found) >= size:
+            return sorted(found)[:size]
+    raise AssertionError
 
-    compare(f"look-up in {len(prefixes):,} prefixes", "number", ours, floor, LOOKUPS)
+
+def look_up(deck: Deck, numbers: Sequence[str]) -> None:
+    for number in numbers:
+        deck.match(number, START)
+
+
+def look_up_and_price(deck: Deck, numbers: Sequence[str]) -> None:
+    for number in numbers:
+        match = deck.match(number, START)
+        assert match is not None
+        price(match.rate, 371)
+
+
+def bisect(starts: Sequence[int], numbers: Sequence[str]) -> None:
+    for number in numbers:
+        bisect_right(starts, int(number.ljust(15, "0")))
 
 
 def imports() -> None:

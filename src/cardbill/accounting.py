@@ -21,7 +21,7 @@ from cardbill.instants import end_of_day
 from cardbill.ledger import EntryKind
 from cardbill.operations import Operation, OperationKind, Request
 from cardbill.packages import Given
-from cardbill.passing import bought, touched
+from cardbill.passing import bought
 from cardbill.status import Status
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def recharged(
     reference: str,
 ) -> None:
     """Do what a recharge triggers: the validity is extended, charges are taken."""
-    touched(card, at)
+    card.touch(at)
     if plan.recharge_days is not None and card.expires_at is not None:
         last = at.astimezone(batch.zone).date() + timedelta(days=plan.recharge_days)
         until = end_of_day(last, batch.zone)

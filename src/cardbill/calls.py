@@ -9,7 +9,7 @@ import base64
 import binascii
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
@@ -299,7 +299,8 @@ def settled(
     more = min(max(0, min(due.total, hold.amount) - before), available)
     answered = hold.answer(told.answered_at)
     return evolve(
-        _posted(record, due, whole, more),
+        record,
+        **_posted(record, due, whole, more),
         outcome=Outcome.SETTLED,
         ended_at=told.ended_at or record.ended_at,
         report=told,
@@ -320,7 +321,8 @@ def unreported(record: CallRecord, *, first: bool) -> CallRecord:
     route, answered = hold.route(None), hold.answer(None)
     due = hold.bill(seconds, None, first=first)
     return evolve(
-        _posted(record, due, due, due.total),
+        record,
+        **_posted(record, due, due, due.total),
         seconds=seconds,
         first=first and hold.terms.billed(seconds, answered),
         cost_units=carrier_cost(route, seconds, answered),
@@ -329,8 +331,8 @@ def unreported(record: CallRecord, *, first: bool) -> CallRecord:
     )
 
 
-def _posted(record: CallRecord, due: Bill, whole: Bill, more: int) -> CallRecord:
-    """Return the record once `more` is posted: price first, then charges, then taxes.
+def _posted(record: CallRecord, due: Bill, whole: Bill, more: int) -> dict[str, Any]:
+    """Return what a record says once `more` is posted: price first, then charges, then taxes.
 
     Args:
         record: With what was posted before.
@@ -338,6 +340,11 @@ def _posted(record: CallRecord, due: Bill, whole: Bill, more: int) -> CallRecord
         whole: What the call should have cost.
         more: Ledger units that are posted now.
     """
+    rated = max(record.rated_units, due.rated)
+    if len(due.lines) == 1 and not record.lines and not due.draws:  # as most calls are
+        price = record.price_units + more
+        short = max(0, whole.lines[0].amount - price)
+        return {"rated_units": rated, "price_units": price, "uncollected_units": short}
     before = {line[:2]: line.amount for line in record.posted}
     lines = {line[:2]: before.get(line[:2], 0) for line in (*due.lines, *record.posted)}
     for line in due.lines:
@@ -345,22 +352,21 @@ def _posted(record: CallRecord, due: Bill, whole: Bill, more: int) -> CallRecord
         lines[line[:2]] += taken
         more -= taken
     posted = tuple(BillLine(*key, amount) for key, amount in lines.items())
-    short = tuple(
+    missed = tuple(
         line._replace(amount=missing)
         for line in whole.lines
         if (missing := line.amount - lines.get(line[:2], 0)) > 0
     )
     plain = len(posted) == 1
-    return evolve(
-        record,
-        rated_units=max(record.rated_units, due.rated),
-        price_units=posted[0].amount,
-        tax_units=sum(line.amount for line in posted if line.kind is BillKind.TAX),
-        lines=() if plain else posted,
-        uncollected_units=sum(line.amount for line in short),
-        short=() if plain else short,
-        draws=due.draws,
-    )
+    return {
+        "rated_units": rated,
+        "price_units": posted[0].amount,
+        "tax_units": sum(line.amount for line in posted if line.kind is BillKind.TAX),
+        "lines": () if plain else posted,
+        "uncollected_units": sum(line.amount for line in missed),
+        "short": () if plain else missed,
+        "draws": due.draws,
+    }
 
 
 def carrier_cost(route: Route | None, seconds: int, answered_at: datetime) -> int | None:

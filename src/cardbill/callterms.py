@@ -117,8 +117,8 @@ class CallTerms:
             first: It is the first billed call of its card.
         """
         rated = self.rated(seconds, answered_at)
-        if not self.billed(seconds, answered_at):
-            return Bill(rated, (BillLine(BillKind.PRICE, "", 0),), ())
+        if self.plain or not self.billed(seconds, answered_at):
+            return Bill(rated, (BillLine(BillKind.PRICE, "", rated),), ())
         draws = self._drawn(seconds, rated, self.tariff.rate_at(answered_at).free_seconds)
         price = rated - sum(draw.units for draw in draws if draw.unit is Unit.MONEY)
         charges = self._charges(rated, first=first)
@@ -168,6 +168,11 @@ class CallTerms:
         if self._covered:
             return Limit(cap, by_money=False)
         return self.rating.longest(price, cap, granted_at)
+
+    @property
+    def plain(self) -> bool:
+        """Whether a call pays its rated price and nothing else, as most do."""
+        return not self.charges and self.taxes is None and not self.draws
 
     # -- inside ---------------------------------------------------------------------------
 

@@ -54,10 +54,11 @@ class Card:
         buckets: What is left of its packages, by number.
         bucket_count: How many buckets it was ever given.
         owed: What it owes of charges: the charge's name to ledger units.
-        periods, idle: By charge, the number of the next period that falls due.
+        periods, idle: By charge, the number of the next period that falls due; of those for
+            inactivity, every one that its plan has.
         cycle: The billing cycle for which packages were given last; ``None``: none was.
         outgoing: Transfers under way to other cards, by key.
-        active_at: When it was active last, after its first use.
+        active_at: When it was active last, where its plan charges for inactivity.
         answered: It has had a billed call.
         due_at: When time changes it next; ``None``: never, as far as is known.
         waiting: A charge waits until a call ends; only known after a catch-up.
@@ -267,6 +268,11 @@ class Card:
         self.records.append(record)
         return record
 
+    def touch(self, at: datetime) -> None:
+        """Note that it was active, where that matters: periods of inactivity begin anew."""
+        if self.idle:
+            self.active_at, self.idle = at, dict.fromkeys(self.idle, 1)
+
     def give(self, package: Package, at: datetime, expires_at: datetime | None) -> None:
         """Give a package; what is carried over joins what is left of it."""
         alike = (
@@ -361,17 +367,22 @@ class Card:
 
     def _charge(self, record: CallRecord, before: CallRecord, at: datetime) -> CallRecord:
         """Post what a record says beyond what was posted before, and keep it."""
-        posted = {line[:2]: line.amount for line in before.posted}
-        for line in record.posted:
-            if amount := line.amount - posted.get(line[:2], 0):
-                self.post(_ENTRIES[line.kind], -amount, at, record.call_id, line.name)
-        record = evolve(record, draws=self._use(record.draws, before.draws))
+        if not record.lines:
+            if amount := record.price_units - before.price_units:
+                self.post(EntryKind.CALL, -amount, at, record.call_id)
+        else:
+            posted = {line[:2]: line.amount for line in before.posted}
+            for line in record.lines:
+                if amount := line.amount - posted.get(line[:2], 0):
+                    self.post(_ENTRIES[line.kind], -amount, at, record.call_id, line.name)
+        if record.draws:
+            record = evolve(record, draws=self._use(record.draws, before.draws))
         self.records.append(record)
         if record.hold is not None and record.hold.terms.billed(
             record.seconds, record.hold.answer(record.answered_at)
         ):
             self.answered = True
-            self.active_at, self.idle = at, {}
+            self.touch(at)
         return record
 
     def _use(self, draws: tuple[Draw, ...], before: tuple[Draw, ...]) -> tuple[Draw, ...]:

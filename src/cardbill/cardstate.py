@@ -76,6 +76,8 @@ def dump_card(card: Card) -> bytes:
 
 def _rest(card: Card) -> list[Any]:
     """What only cards of plans with packages or charges have."""
+    if not (card.bucket_count or card.owed or card.periods or card.idle or card.outgoing):
+        return []
     rest = [
         [_bucket(bucket) for bucket in card.buckets.values()],
         card.bucket_count,
@@ -106,7 +108,7 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         pending,
         *more,
     ) = _decode(state.decode())
-    due_at, *rest = more or [None]
+    due_at, *rest = more or [0]  # of before this was kept: look what time has done
     buckets, bucket_count, owed, periods, idle, cycle, active_at, outgoing = rest or _NO_REST
     opened = [_load_hold(hold, currency) for hold in holds]
     return Card(

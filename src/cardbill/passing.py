@@ -53,6 +53,8 @@ def catch_up(card: Card, shelf: Snapshot, at: datetime, *, since: datetime | Non
         since: What was done before was done at this instant; ``None``: nothing was.
     """
     card.waiting = False
+    if since is None and not card.holds and (card.due_at is None or card.due_at > at):
+        return  # as it was left
     terms = _terms(card, shelf)
     now = since
     while True:
@@ -85,15 +87,12 @@ def activate(card: Card, batch: Batch, plan: Plan, shelf: Snapshot, at: datetime
     for charge in plan.charges:
         if charge.trigger is Trigger.PERIOD:
             card.periods[charge.name] = _periods(charge, terms.used_on, batch).at(at) + 1
+        elif charge.trigger is Trigger.INACTIVITY:
+            card.idle[charge.name] = 1
+            card.active_at = at
         elif charge.trigger is Trigger.ACTIVATION and charge.effective(at):
             rules = shelf.taxes(batch, at)
             charging.take(card, charge, charge.units, rules, at, "first use")
-
-
-def touched(card: Card, at: datetime) -> None:
-    """Note that a card was active: periods of inactivity begin anew."""
-    card.active_at = at
-    card.idle = {}
 
 
 def bought(card: Card, batch: Batch, plan: Plan, package: Package, at: datetime) -> None:

@@ -30,11 +30,13 @@ from cardbill.issuing import Batches
 from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
 from cardbill.names import check_kind
+from cardbill.paging import call_rows, entry_rows
 from cardbill.passing import catch_up
 from cardbill.quoting import CallExplanation
 from cardbill.recounting import RecordExplanation
 from cardbill.reports import Reports
-from cardbill.rows import card_from_row, entry_from_row, is_call, record_from_row
+from cardbill.retention import Purged, purge
+from cardbill.rows import card_from_row, entry_from_row, record_from_row
 from cardbill.shelf import Carriers, Decks, Exchange, Groups, Jurisdictions, Plans
 from cardbill.throttling import Throttle
 
@@ -212,6 +214,47 @@ class Engine(CallFlow):
         """
         return self._gate.recount(actor, reason)
 
+    def purge(
+        self,
+        *,
+        before: datetime,
+        actor: str,
+        reason: str,
+        batch: str | None = None,
+        at: datetime | None = None,
+    ) -> Purged:
+        """Take callers' and called numbers out of the records of calls that ended long ago.
+
+        Destinations, amounts and all else stay, and a settle that comes again is answered as
+        before. Calls in progress are untouched. May be repeated, or cut short and repeated.
+        Who did it, why and how many calls lost their numbers is in the operators' log.
+
+        Args:
+            before: The end of the retention time: calls that ended before this instant.
+            actor: Who does it.
+            reason: Why.
+            batch: Only calls of this batch's cards; default: of all.
+            at: The instant; default: now.
+
+        Raises:
+            MissingFields: No actor or reason is given.
+            InvalidInput: `before` is no aware instant, or lies ahead.
+            UnknownName: There is no such batch.
+            StorageUnavailable: The store is out of reach; what was purged stays purged.
+        """
+        if batch is not None:
+            self.batches.get(batch)
+        return purge(
+            self.storage,
+            self._runner,
+            self._journal,
+            before=before,
+            actor=actor,
+            reason=reason,
+            batch=batch,
+            at=self._now(at),
+        )
+
     # -- looking --------------------------------------------------------------------------
 
     def card(self, card_id: str, *, at: datetime | None = None) -> CardView:
@@ -321,19 +364,15 @@ class Engine(CallFlow):
             UnknownName: There is no such card.
         """
         card = card_from_row(self.storage.view(card_id).card, self._keyring.seals)
-        after = 0
-        while page := self.storage.entries(card_id, after=after):
-            after = page[-1].seq
-            yield from (entry_from_row(row, card.currency) for row in page)
+        for row in entry_rows(self.storage, card_id):
+            yield entry_from_row(row, card.currency)
 
     def records(
         self, *, card_id: str | None = None, batch: str | None = None
     ) -> Iterator[CallRecord]:
         """Yield call records: of a card, of a batch or all, ordered by card and call."""
-        after: tuple[str, str] | None = None
-        while page := self.storage.records(card=card_id, batch=batch, after=after):
-            after = page[-1].card, page[-1].key
-            yield from (record_from_row(row, self._keyring.seals) for row in page if is_call(row))
+        for row in call_rows(self.storage, card=card_id, batch=batch):
+            yield record_from_row(row, self._keyring.seals)
 
     def audit(
         self,

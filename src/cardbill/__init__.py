@@ -62,8 +62,12 @@ if TYPE_CHECKING:
     from cardbill.rating import Beyond, Rate, Rounding, max_duration, price, rate
     from cardbill.recounting import RecordExplanation
     from cardbill.registration import NotRegistered, RegisteredNumber, Registration
-    from cardbill.reports import DestinationMargin, Utilisation
+    from cardbill.reports.hung import HungCall
+    from cardbill.reports.margins import Margin, MarginBy
+    from cardbill.reports.taxes import TaxPeriod, TaxTotal
+    from cardbill.reports.utilisation import Utilisation
     from cardbill.rerating import Comparison, DestinationComparison
+    from cardbill.retention import Purged
     from cardbill.routing import Refused, Route, RouteOrder, Routing
     from cardbill.status import Status
     from cardbill.taxengines import TaxFallback
@@ -122,8 +126,12 @@ _HOMES = {
     "rating": ("Beyond", "Rate", "Rounding", "max_duration", "price", "rate"),
     "recounting": ("RecordExplanation",),
     "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
-    "reports": ("DestinationMargin", "Utilisation"),
+    "reports.hung": ("HungCall",),
+    "reports.margins": ("Margin", "MarginBy"),
+    "reports.taxes": ("TaxPeriod", "TaxTotal"),
+    "reports.utilisation": ("Utilisation",),
     "rerating": ("Comparison", "DestinationComparison"),
+    "retention": ("Purged",),
     "routing": ("Refused", "Route", "RouteOrder", "Routing"),
     "status": ("Status",),
     "taxengines": ("TaxFallback",),
@@ -167,7 +175,6 @@ __all__ = [
     "Denied",
     "DestinationComparison",
     "DestinationGroup",
-    "DestinationMargin",
     "DialPlan",
     "Dialect",
     "Disclosure",
@@ -184,12 +191,15 @@ __all__ = [
     "Grant",
     "GuessLimit",
     "GuessPool",
+    "HungCall",
     "IssuedPin",
     "Jurisdiction",
     "Keyring",
     "LimitedBy",
     "Line",
     "LineKind",
+    "Margin",
+    "MarginBy",
     "Match",
     "NotRegistered",
     "NumberCheck",
@@ -202,6 +212,7 @@ __all__ = [
     "PassedOver",
     "Plan",
     "PriceLine",
+    "Purged",
     "Rate",
     "RateChange",
     "Rebind",
@@ -225,7 +236,9 @@ __all__ = [
     "TaxLevel",
     "TaxLine",
     "TaxOn",
+    "TaxPeriod",
     "TaxRegions",
+    "TaxTotal",
     "Taxed",
     "Throttle",
     "Trigger",

@@ -25,12 +25,11 @@ from cardbill.disclosing import CALLS_OF, Disclosure
 from cardbill.errors import CardbillError, InvalidInput, StorageClosed, StorageUnavailable
 from cardbill.evidence import AuditHead
 from cardbill.inquiry import CardView, look_up
-from cardbill.instants import to_micros
 from cardbill.issuing import Batches
 from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
 from cardbill.names import check_kind
-from cardbill.paging import call_rows, entry_rows
+from cardbill.paging import call_rows, due_cards, entry_rows
 from cardbill.passing import catch_up
 from cardbill.quoting import CallExplanation
 from cardbill.recounting import RecordExplanation
@@ -162,17 +161,15 @@ class Engine(CallFlow):
         now = self._now(at)
         cards = calls = 0
         failures: list[tuple[str, CardbillError]] = []
-        after: tuple[int, str] | None = None
-        while page := self._storage.due(to_micros(now), after=after):
-            for after in page:
-                try:
-                    calls += self._step(after[1], None, now, _calls_expired)
-                    self.accounts.resume(after[1], now)
-                    cards += 1
-                except (StorageUnavailable, StorageClosed):
-                    raise
-                except CardbillError as error:
-                    failures.append((after[1], error))
+        for card_id in due_cards(self._storage, now):
+            try:
+                calls += self._step(card_id, None, now, _calls_expired)
+                self.accounts.resume(card_id, now)
+                cards += 1
+            except (StorageUnavailable, StorageClosed):
+                raise
+            except CardbillError as error:
+                failures.append((card_id, error))
         self._gate.forget(now)
         return Swept(cards=cards, calls_expired=calls, failures=tuple(failures))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from cardbill.instants import to_micros
 from cardbill.rows import is_call
 
 if TYPE_CHECKING:
@@ -17,6 +19,14 @@ def card_rows(storage: Storage, batch: str) -> Iterator[CardRow]:
     while page := storage.find_cards(batch, after=after):
         after = page[-1].serial
         yield from page
+
+
+def due_cards(storage: Storage, at: datetime) -> Iterator[str]:
+    """Yield the ids of the cards that time changes until an instant, those that wait first."""
+    after: tuple[int, str] | None = None
+    while page := storage.due(to_micros(at), after=after):
+        for after in page:
+            yield after[1]
 
 
 def entry_rows(storage: Storage, card: str) -> Iterator[EntryRow]:

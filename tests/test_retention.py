@@ -214,6 +214,38 @@ def test_a_purge_that_was_cut_short_goes_on(tmp_path: Path):
         shop.check_books()
 
 
+def test_a_late_report_that_comes_meanwhile_keeps_its_numbers(tmp_path: Path):
+    with open_shop("memory", tmp_path, plan=PLAN) as shop:
+        handle = ask(shop, "late")
+        shop.clock.tick(days=90)
+        shop.bill.sweep()
+        storage = shop.bill.storage
+        whole = storage.transact
+
+        def transact(*given: Any, **named: Any) -> Any:
+            storage.transact = whole  # type: ignore[method-assign]
+            shop.bill.settle(handle, talk_ms=61_000, carrier="acme")
+            return whole(*given, **named)
+
+        storage.transact = transact  # type: ignore[method-assign]
+        assert shop.bill.purge(before=shop.clock.now, **WHY).calls == 0
+        assert [record.number for record in shop.records()] == [UK_E164]
+
+
+def test_a_purged_call_is_explained_and_no_other_deck_rates_it(tmp_path: Path):
+    with open_shop("memory", tmp_path) as shop:
+        call(shop, "old")
+        shop.clock.tick(days=90)
+        assert shop.bill.reports.what_if(deck="retail").total.calls == 1
+        shop.bill.purge(before=shop.clock.now, **WHY)
+        total = shop.bill.reports.what_if(deck="retail").total
+        assert (total.calls, total.unrated_calls) == (0, 1)
+        (record,) = shop.records()
+        assert (
+            "To a number since purged, United Kingdom" in shop.bill.explain_record(record).table()
+        )
+
+
 def test_an_altered_card_is_reported_and_the_others_are_purged(tmp_path: Path):
     with open_shop("sqlite", tmp_path) as shop:
         for serial in (1, 2):

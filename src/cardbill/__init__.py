@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from cardbill.rerating import Comparison, DestinationComparison
     from cardbill.retention import Purged
     from cardbill.routing import Refused, Route, RouteOrder, Routing
+    from cardbill.statements import PackageAmount, Statement, StatementLine
     from cardbill.status import Status
     from cardbill.taxengines import TaxFallback
     from cardbill.taxes import PriceLine, Taxed, TaxLine
@@ -133,6 +134,7 @@ _HOMES = {
     "rerating": ("Comparison", "DestinationComparison"),
     "retention": ("Purged",),
     "routing": ("Refused", "Route", "RouteOrder", "Routing"),
+    "statements": ("PackageAmount", "Statement", "StatementLine"),
     "status": ("Status",),
     "taxengines": ("TaxFallback",),
     "taxes": ("PriceLine", "TaxLine", "Taxed"),
@@ -209,6 +211,7 @@ __all__ = [
     "OperationKind",
     "Outcome",
     "Package",
+    "PackageAmount",
     "PassedOver",
     "Plan",
     "PriceLine",
@@ -227,6 +230,8 @@ __all__ = [
     "Routing",
     "Short",
     "Stage",
+    "Statement",
+    "StatementLine",
     "Status",
     "Step",
     "Swept",

@@ -24,11 +24,13 @@ from cardbill.dialing import NORTH_AMERICA, DialPlan, caller_number
 from cardbill.disclosing import CALLS_OF, Disclosure
 from cardbill.errors import CardbillError, InvalidInput, StorageClosed, StorageUnavailable
 from cardbill.evidence import AuditHead
-from cardbill.inquiry import CardView, look_up
+from cardbill.inquiry import CardView, account_at, look_up
+from cardbill.instants import aware
 from cardbill.issuing import Batches
 from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
-from cardbill.names import check_kind
+from cardbill.locales import locale_of
+from cardbill.names import check_kind, check_language
 from cardbill.paging import call_rows, due_cards, entry_rows
 from cardbill.passing import catch_up
 from cardbill.quoting import CallExplanation
@@ -37,6 +39,8 @@ from cardbill.reports import Reports
 from cardbill.retention import Purged, purge
 from cardbill.rows import card_from_row, entry_from_row, record_from_row
 from cardbill.shelf import Carriers, Decks, Exchange, Groups, Jurisdictions, Plans
+from cardbill.statements import Statement
+from cardbill.stating import state, written_for
 from cardbill.throttling import Throttle
 
 if TYPE_CHECKING:
@@ -363,6 +367,43 @@ class Engine(CallFlow):
         card = card_from_row(self.storage.view(card_id).card, self._keyring.seals)
         for row in entry_rows(self.storage, card_id):
             yield entry_from_row(row, card.currency)
+
+    def statement(
+        self,
+        card_id: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        language: str | None = None,
+        *,
+        at: datetime | None = None,
+    ) -> Statement:
+        """Return what happened to a card's money, as time has left it; changes nothing.
+
+        Args:
+            card_id: ``batch/serial``.
+            since: Only what was posted at this instant or later; default: all.
+            until: Only what was posted before it; default: all.
+            language: A language tag such as ``es-419``; default: that of the card's plan, or
+                English. Its words are those of English, Spanish, French, German or
+                Portuguese, and English for all others; dates and amounts are its own.
+            at: The instant up to which time is replayed; default: now.
+
+        Raises:
+            UnknownName: There is no such card.
+            InvalidInput: An instant has no time zone, the period ends before it begins, or
+                the language is unknown.
+        """
+        begin = None if since is None else aware("since", since)
+        end = None if until is None else aware("until", until)
+        if begin is not None and end is not None and end <= begin:
+            raise InvalidInput("until", until, "is not after since")
+        if language is not None:
+            locale_of("language", check_language("language", language))
+        now = self._now(at)
+        self._shelf.refresh()
+        account = account_at(self.storage, self._shelf, card_id, now, self._keyring.seals)
+        zone, own = self._shelf.peek(lambda shelf: written_for(account.card, shelf))
+        return state(account, zone, language or own, begin, end, now)
 
     def records(
         self, *, card_id: str | None = None, batch: str | None = None

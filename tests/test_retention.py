@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from hypothesis import given, strategies as st
 from moneyed import USD, Money
 
-from cardbill import Denied, Outcome
+from cardbill import Denied, MarginBy, Outcome
 from cardbill.errors import (
     CallEnded,
     InvalidInput,
@@ -22,6 +23,7 @@ from cardbill.errors import (
 )
 from cardbill.storage.contract import Storage
 from tests.building import LIFETIME, START, STORES, UK, UK_E164, Shop, open_shop, rows
+from tests.test_sold_with import ON_TOP, PLAN as SOLD, history, taxed
 
 ANI = "13055550123"
 WHY: dict[str, Any] = {"actor": "ann", "reason": "retention of 90 days"}
@@ -260,6 +262,27 @@ def test_an_altered_card_is_reported_and_the_others_are_purged(tmp_path: Path):
         ((card, error),) = done.failures
         assert card == "B/1"
         assert isinstance(error, RowAltered)
+
+
+@given(seed=st.integers(0, 10**6), days=st.integers(0, 120))
+def test_whatever_was_purged_the_books_say_the_same(seed: int, days: int):
+    with taxed("memory", Path(), ON_TOP, **SOLD) as shop:
+        history(shop, seed, None)
+        reports = shop.bill.reports
+
+        def figures() -> list[Any]:
+            sums = shop.bill.audit().posted_units
+            margins = [reports.margins(by) for by in MarginBy]
+            return [sums, margins, reports.taxes("day"), list(reports.utilisations())]
+
+        before, limit = figures(), START + timedelta(days=days)
+        done = shop.bill.purge(before=limit, **WHY)
+        assert figures() == before
+        purged = [record for record in shop.bill.records() if record.hold and not record.number]
+        assert len(purged) == done.calls
+        assert all(record.ended_at < limit for record in purged)
+        assert all(record.number for record in shop.bill.records() if record.ended_at >= limit)
+        shop.check_books()
 
 
 def test_what_cannot_be_is_refused_and_leaves_no_trace(tmp_path: Path):

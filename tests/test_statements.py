@@ -2,7 +2,6 @@
 
 import csv
 import io
-import random
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 from babel import Locale
+from hypothesis import given, strategies as st
 from moneyed import USD, Money
 
 from cardbill import (
@@ -219,9 +219,12 @@ def test_numbers_stand_in_it_as_long_as_they_are_kept(tmp_path: Path):
 # -- periods ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_periods_join_and_add_up_to_the_balance(seed: int, tmp_path: Path):
-    with taxed("memory", tmp_path, ON_TOP, **PLAN) as shop:
+INSTANTS = st.integers(-1, 260_000).map(lambda number: START + timedelta(minutes=number))
+
+
+@given(seed=st.integers(0, 10**6), cuts=st.lists(INSTANTS, max_size=4, unique=True).map(sorted))
+def test_periods_join_and_add_up_to_the_balance(seed: int, cuts: list[datetime]):
+    with taxed("memory", Path(), ON_TOP, **PLAN) as shop:
         history(shop, seed, None)
         whole = shop.bill.statement("T/1")
         check(whole)
@@ -236,8 +239,6 @@ def test_periods_join_and_add_up_to_the_balance(seed: int, tmp_path: Path):
         assert {line.call_id for line in whole.lines} - {""} == {each.call_id for each in calls}
         given, used, lost = (sum(_packages(whole, kind)) for kind in ("given", "call", "lost"))
         assert given == used + lost + sum(left.quantity for left in whole.left)
-        rng = random.Random(seed)
-        cuts = sorted(START + timedelta(minutes=rng.randrange(120_000)) for _ in range(3))
         joined: list[StatementLine] = []
         balance = 0
         for since, until in zip((None, *cuts), (*cuts, None), strict=True):

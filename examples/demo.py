@@ -38,12 +38,12 @@ from cardbill import (
     Deck,
     DeckRow,
     Denied,
-    DestinationMargin,
     Engine,
     EntryKind,
     Grant,
     Keyring,
     LimitedBy,
+    Margin,
     Plan,
     Rate,
     Status,
@@ -371,18 +371,18 @@ def show_utilisation(bill: Engine) -> None:
 
 
 def show_margins(bill: Engine, most: int = 8) -> None:
-    rows = bill.reports.margin_by_destination()
+    rows = bill.reports.margins()
     say()
     heads = "".join(f"{head:>10}" for head in ("talk", "sold", "cost", "margin"))
     say(f"{'margin by destination':<31}{'calls':>5}{heads}")
     for row in rows[:most]:
-        show_margin(row.destination, [row])
+        show_margin(row.key, [row])
     if rows[most:]:
         show_margin(f"{len(rows) - most} more", rows[most:])
     show_margin("all", rows)
 
 
-def show_margin(name: str, rows: list[DestinationMargin]) -> None:
+def show_margin(name: str, rows: list[Margin]) -> None:
     calls, talk = sum(row.calls for row in rows), sum(row.seconds for row in rows)
     sold, cost = sum(row.price_units for row in rows), sum(row.cost_units for row in rows)
     margin = sum(row.margin_units for row in rows)

@@ -19,6 +19,7 @@ from moneyed import USD, Money
 import cardbill
 from cardbill import Batch, CallRecord, Carrier, Denied, Engine, Grant, Keyring, Plan
 from cardbill.cards import Card
+from cardbill.ledger import EntryKind
 from cardbill.proofs import seal_card
 from cardbill.rows import card_from_row, card_to_row, open_card
 from cardbill.storage.contract import AuditRow, Step, Storage
@@ -179,12 +180,9 @@ class Shop:
         report = self.bill.audit()
         assert report.problems == []
         for currency, face in report.face_units.items():
-            calls, breakage = report.calls_units[currency], report.breakage_units[currency]
-            voided = report.voided_units[currency]
-            charges, taxes = report.charges_units[currency], report.taxes_units[currency]
-            taken = calls + charges + taxes + breakage + voided + report.taken_off_units[currency]
-            put_on = face + report.put_on_units[currency]
-            assert put_on == report.balance_units[currency] + taken
+            posted = {kind: units[currency] for kind, units in report.posted_units.items()}
+            del posted[EntryKind.FACE]  # cards that were never used have a face value too
+            assert face + sum(posted.values()) == report.balance_units[currency]
 
 
 def deck(text: str, currency: object = USD) -> cardbill.Deck:

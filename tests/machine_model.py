@@ -547,7 +547,7 @@ class Business:
     def margins(self) -> dict[tuple[str, str], list[int]]:
         rows: dict[tuple[str, str], list[int]] = {}
         for card, _, record in self.ended():
-            if record.outcome == "settled" and record.hold:
+            if record.hold and (record.outcome == "settled" or record.seconds):
                 row = rows.setdefault((record.hold.destination, card.currency), [0] * 5)
                 known = record.cost is not None
                 margin = record.price - (record.cost or 0) if known else 0

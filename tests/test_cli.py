@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import entry_points, version
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 
 import cardbill
 from cardbill import Keyring
-from cardbill.cli import main
+from cardbill.audit import AuditReport
+from cardbill.cli import main, render
+from cardbill.ledger import PUT_ON, EntryKind
 from tests.building import Shop, open_shop, rows
 
 
@@ -31,14 +34,30 @@ def test_an_audit_of_sound_books_exits_with_0(shop: Shop, capsys: Output):
     before = rows(shop.bill.storage)
     assert main(["audit", shop.url]) == 0
     out, err = capsys.readouterr()
+    law = (
+        "USD: face $15.00 = balances $14.88 + calls $0.12 + charges $0.00 + taxes $0.00"
+        " + breakage $0.00 + voided $0.00"
+    )
     assert out.splitlines() == [
         "3 cards, 2 ledger entries, 1 calls",
-        "USD: face $15.00 = balances $14.88 + calls $0.12 + breakage $0.00 + voided $0.00",
+        law,
         "not checked: forgery: no keys were given",
         "verdict: the books balance",
     ]
     assert err == ""
     assert rows(shop.bill.storage) == before
+
+
+def test_an_audit_tells_every_kind_of_entry_that_there_is():
+    report = AuditReport(face_units=Counter(USD=5_000_000), balance_units=Counter(USD=13_000_000))
+    for number, kind in enumerate(EntryKind, 1):
+        if kind not in (EntryKind.GIVEN, EntryKind.LOST):  # they have no amount
+            report.posted_units[kind]["USD"] = number * (1 if kind in PUT_ON else -1) * 1_000_000
+    assert render(report).splitlines()[1] == (
+        "USD: face $5.00 + recharges $2.00 + credits $3.00 + transfers in $4.00"
+        " = balances $13.00 + calls $6.00 + charges $7.00 + taxes $8.00 + transfers out $5.00"
+        " + refunds $9.00 + write-offs $10.00 + breakage $11.00 + voided $12.00"
+    )
 
 
 def test_an_audit_that_finds_problems_exits_with_1(shop: Shop, capsys: Output):

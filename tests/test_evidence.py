@@ -269,7 +269,7 @@ def test_a_record_altered_by_hand_is_refused(tmp_path: Path):
         for act in (
             lambda: shop.bill.settle(handle, talk_ms=60_000),
             lambda: list(shop.bill.records()),
-            shop.bill.reports.margin_by_destination,
+            shop.bill.reports.margins,
         ):
             with pytest.raises(RowAltered, match="c1"):
                 act()

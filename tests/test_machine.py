@@ -787,11 +787,15 @@ class Machine(RuleBasedStateMachine):
         statuses = Counter(pin.status.value for pin in self.bill.batches.pins(batch))
         assert dict(statuses) == self.model.utilisation(batch)[0]
         margins = {
-            (row.destination, row.currency): [
-                row.calls, row.seconds, row.price_units, row.cost_units, row.margin_units
+            (row.key, row.currency): [
+                row.calls + row.unsettled,
+                row.seconds,
+                row.price_units,
+                row.cost_units,
+                row.margin_units,
             ]
-            for row in self.bill.reports.margin_by_destination()
-        }  # fmt: skip
+            for row in self.bill.reports.margins()
+        }
         assert margins == self.model.margins()
 
     # -- how good the rules are

@@ -388,8 +388,8 @@ def test_margins_add_up_in_the_base_currency(shop: Shop):
     settle(shop, "c", carrier="delta", batch="D")  # 0.05 - 0.0123 USD
     settle(shop, "d", carrier="beta", batch="D")  # 0.05 USD - 0.03 EUR
     settle(shop, "e", carrier="nobody")  # 0.06 EUR, cost unknown
-    (uk,) = bill.reports.margin_by_destination()
-    assert (uk.destination, uk.currency, uk.calls, uk.uncosted) == ("United Kingdom", "USD", 5, 1)
+    (uk,) = bill.reports.margins()
+    assert (uk.key, uk.currency, uk.calls, uk.uncosted) == ("United Kingdom", "USD", 5, 1)
     assert uk.price == Money("0.295066", USD)  # 3 * 0.065022 + 2 * 0.05
     assert uk.cost == Money("0.080235", USD)  # 0.021674 + 0.01375 + 0.0123 + 0.032511
     assert uk.margin == Money("0.149809", USD)
@@ -401,7 +401,7 @@ def test_margins_from_before_there_were_rates_stand_apart(shop: Shop):
     settle(shop, "a", carrier="acme")
     shop.bill.exchange.publish(exchange())
     settle(shop, "b", carrier="acme")
-    rows = shop.bill.reports.margin_by_destination()
+    rows = shop.bill.reports.margins()
     assert {row.currency: row.margin for row in rows} == {
         "EUR": Money("0.04", EUR),
         "USD": Money("0.043348", USD),

@@ -28,7 +28,7 @@ IMPURE = {
 
 # Who alone may import these at run time, in the whole package (TESTING aside).
 ONLY_FOR = {
-    "babel": {"money", "numberplaces"},
+    "babel": {"locales", "money"},
     "moneyed": {"money"},
     "phonenumbers": {"numberplans", "numberplaces"},
     "secrets": {"engine", "keyring"},

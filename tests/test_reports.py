@@ -144,7 +144,7 @@ def test_reports_name_what_they_cannot_use(shop: Shop):
 
 
 def test_without_calls_there_is_no_margin(shop: Shop):
-    assert shop.bill.reports.margin_by_destination() == []
+    assert shop.bill.reports.margins() == []
 
 
 def test_margin_is_price_less_cost_by_destination(shop: Shop):
@@ -153,8 +153,8 @@ def test_margin_is_price_less_cost_by_destination(shop: Shop):
     settle(shop, "u3", 0, "acme", serial=2)  # not answered
     settle(shop, "m", 60_000, "acme", serial=3, to=UK_MOBILE)  # 0.25 - 0.02
     settle(shop, "s", 60_000, None, serial=4, to=US)  # 0.012 - 0.005, the only route
-    mobile, uk, us = shop.bill.reports.margin_by_destination()
-    assert (mobile.destination, uk.destination, us.destination) == (
+    mobile, uk, us = shop.bill.reports.margins()
+    assert (mobile.key, uk.key, us.key) == (
         "UK mobile",
         "United Kingdom",
         "United States",
@@ -169,7 +169,7 @@ def test_margin_is_price_less_cost_by_destination(shop: Shop):
 def test_a_call_of_unknown_cost_counts_in_no_margin(shop: Shop):
     settle(shop, "u1", 60_000, None)  # two routes: nobody knows who carried it
     settle(shop, "u2", 60_000, "acme", serial=2)
-    (uk,) = shop.bill.reports.margin_by_destination()
+    (uk,) = shop.bill.reports.margins()
     assert (uk.calls, uk.answered, uk.uncosted) == (2, 2, 1)
     assert uk.price == Money("0.12", USD)
     assert (uk.cost, uk.margin) == (Money("0.02", USD), Money("0.04", USD))
@@ -177,7 +177,7 @@ def test_a_call_of_unknown_cost_counts_in_no_margin(shop: Shop):
 
 def test_what_was_overrun_costs_and_is_not_earned(shop: Shop):
     settle(shop, "u", 240_000, "acme")  # granted 120 s: 0.12; carried 240 s: 0.08
-    (uk,) = shop.bill.reports.margin_by_destination()
+    (uk,) = shop.bill.reports.margins()
     assert (uk.seconds, uk.price, uk.cost) == (120, Money("0.12", USD), Money("0.08", USD))
     assert uk.margin == Money("0.04", USD)
 
@@ -189,7 +189,7 @@ def test_calls_that_were_not_made_are_not_in_it(shop: Shop):
     shop.grant("e", serial=2)
     shop.bill.settle(make_handle("B/3", "stray"), talk_ms=60_000, carrier="acme")
     shop.bill.sweep(at=START + LIFETIME)
-    assert shop.bill.reports.margin_by_destination() == []
+    assert shop.bill.reports.margins() == []
 
 
 def test_margins_of_one_batch_and_of_each_currency_stand_apart(shop: Shop):
@@ -202,22 +202,22 @@ def test_margins_of_one_batch_and_of_each_currency_stand_apart(shop: Shop):
     bill.batches.generate_pins("E")
     settle(shop, "d", 60_000, "acme")
     settle(shop, "e", 60_000, None, batch="E")
-    rows_ = bill.reports.margin_by_destination()
-    assert [(row.destination, row.currency) for row in rows_] == [
+    rows_ = bill.reports.margins()
+    assert [(row.key, row.currency) for row in rows_] == [
         ("United Kingdom", "USD"),
         ("United Kingdom", "EUR"),
     ]
     assert [row.margin for row in rows_] == [Money("0.04", USD), Money("0.01", EUR)]
-    (only,) = bill.reports.margin_by_destination(batch="E")
+    (only,) = bill.reports.margins(batch="E")
     assert (only.currency, only.price) == ("EUR", Money("0.05", EUR))
-    assert bill.reports.margin_by_destination(batch="nope") == []
+    assert bill.reports.margins(batch="nope") == []
 
 
 def test_a_loss_is_shown_as_one(shop: Shop):
     shop.bill.decks.publish("acme-cost", deck("prefix,rate\n44,0.50\n1800,0.01\n"))
     settle(shop, "u", 60_000, "acme", to=UK)
     settle(shop, "f", 60_000, "acme", serial=2, to=TOLL_FREE)
-    free, uk = shop.bill.reports.margin_by_destination()
+    free, uk = shop.bill.reports.margins()
     assert (free.price, free.margin) == (Money(0, USD), Money("-0.01", USD))
     assert uk.margin == Money("-0.44", USD)
 
@@ -227,7 +227,7 @@ def test_the_margins_add_up_to_the_records(shop: Shop):
         serial, to = number % 5 + 1, (UK, US, UK_MOBILE)[number % 3]
         settle(shop, f"c{number}", number * 7_000 % 120_000, "acme", serial=serial, to=to)
     records = list(shop.bill.records())
-    report = shop.bill.reports.margin_by_destination()
+    report = shop.bill.reports.margins()
     assert sum(row.calls for row in report) == len(records) == 40
     assert sum(row.margin_units for row in report) == sum(r.margin_units or 0 for r in records)
     assert sum(row.price_units for row in report) == (

@@ -120,7 +120,12 @@ def every_flow(shop: Shop, watch: Watch) -> None:
     watch.ask("bad call id", partial(bill.authorize, pin=PINS[0], to=UK, call_id=""))
     shop.clock.tick(days=9)
     watch.ask("sweep", bill.sweep)
-    watch.ask("margin", bill.reports.margin_by_destination)
+    watch.ask("margin", bill.reports.margins)
+    watch.ask("taxes", bill.reports.taxes)
+    watch.ask("hung", lambda: list(bill.reports.hung_calls()))
+    for batch in "BCD":
+        statement = watch.ask("statement", partial(bill.statement, f"{batch}/1"))
+        watch.hear("statement", statement.text() + statement.csv())
     watch.ask("audit", bill.audit)
     watch.ask("expired", partial(bill.authenticate, pin=PINS[1]))
     watch.hear("engine", bill)

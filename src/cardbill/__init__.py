@@ -62,9 +62,14 @@ if TYPE_CHECKING:
     from cardbill.rating import Beyond, Rate, Rounding, max_duration, price, rate
     from cardbill.recounting import RecordExplanation
     from cardbill.registration import NotRegistered, RegisteredNumber, Registration
-    from cardbill.reports import DestinationMargin, Utilisation
+    from cardbill.reports.hung import HungCall
+    from cardbill.reports.margins import Margin, MarginBy
+    from cardbill.reports.taxes import TaxPeriod, TaxTotal
+    from cardbill.reports.utilisation import Utilisation
     from cardbill.rerating import Comparison, DestinationComparison
+    from cardbill.retention import Purged
     from cardbill.routing import Refused, Route, RouteOrder, Routing
+    from cardbill.statements import PackageAmount, Statement, StatementLine
     from cardbill.status import Status
     from cardbill.taxengines import TaxFallback
     from cardbill.taxes import PriceLine, Taxed, TaxLine
@@ -122,9 +127,14 @@ _HOMES = {
     "rating": ("Beyond", "Rate", "Rounding", "max_duration", "price", "rate"),
     "recounting": ("RecordExplanation",),
     "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
-    "reports": ("DestinationMargin", "Utilisation"),
+    "reports.hung": ("HungCall",),
+    "reports.margins": ("Margin", "MarginBy"),
+    "reports.taxes": ("TaxPeriod", "TaxTotal"),
+    "reports.utilisation": ("Utilisation",),
     "rerating": ("Comparison", "DestinationComparison"),
+    "retention": ("Purged",),
     "routing": ("Refused", "Route", "RouteOrder", "Routing"),
+    "statements": ("PackageAmount", "Statement", "StatementLine"),
     "status": ("Status",),
     "taxengines": ("TaxFallback",),
     "taxes": ("PriceLine", "TaxLine", "Taxed"),
@@ -167,7 +177,6 @@ __all__ = [
     "Denied",
     "DestinationComparison",
     "DestinationGroup",
-    "DestinationMargin",
     "DialPlan",
     "Dialect",
     "Disclosure",
@@ -184,12 +193,15 @@ __all__ = [
     "Grant",
     "GuessLimit",
     "GuessPool",
+    "HungCall",
     "IssuedPin",
     "Jurisdiction",
     "Keyring",
     "LimitedBy",
     "Line",
     "LineKind",
+    "Margin",
+    "MarginBy",
     "Match",
     "NotRegistered",
     "NumberCheck",
@@ -199,9 +211,11 @@ __all__ = [
     "OperationKind",
     "Outcome",
     "Package",
+    "PackageAmount",
     "PassedOver",
     "Plan",
     "PriceLine",
+    "Purged",
     "Rate",
     "RateChange",
     "Rebind",
@@ -216,6 +230,8 @@ __all__ = [
     "Routing",
     "Short",
     "Stage",
+    "Statement",
+    "StatementLine",
     "Status",
     "Step",
     "Swept",
@@ -225,7 +241,9 @@ __all__ = [
     "TaxLevel",
     "TaxLine",
     "TaxOn",
+    "TaxPeriod",
     "TaxRegions",
+    "TaxTotal",
     "Taxed",
     "Throttle",
     "Trigger",

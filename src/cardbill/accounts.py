@@ -14,6 +14,7 @@ from cardbill.denials import denial_of
 from cardbill.errors import InvalidInput
 from cardbill.names import check_count, check_name, check_reason
 from cardbill.operations import Operation, OperationKind, Request, check_key
+from cardbill.paging import record_rows
 from cardbill.rows import is_call, operation_from_row, operation_key
 
 if TYPE_CHECKING:
@@ -316,10 +317,9 @@ class Accounts:
             UnknownName: There is no such card.
         """
         self._storage.view(card_id)
-        after: tuple[str, str] | None = None
-        while page := self._storage.records(card=card_id, after=after):
-            after = page[-1].card, page[-1].key
-            yield from (operation_from_row(row, self._seals) for row in page if not is_call(row))
+        for row in record_rows(self._storage, card=card_id):
+            if not is_call(row):
+                yield operation_from_row(row, self._seals)
 
     # -- inside ---------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from cardbill.keymarks import needed_keys
 from cardbill.keyring import ANI
 from cardbill.ledger import PUT_ON, EntryKind
 from cardbill.operations import OperationKind
+from cardbill.paging import entry_rows, record_rows
 from cardbill.proofs import Trail, entry_seal, split_detail
 from cardbill.rows import (
     card_to_row,
@@ -51,6 +52,10 @@ if TYPE_CHECKING:
     )
 
 
+def _nothing() -> dict[EntryKind, Counter[str]]:
+    return {kind: Counter() for kind in EntryKind}
+
+
 @define(kw_only=True)
 class AuditReport:
     """What an audit looked at and what is wrong.
@@ -58,13 +63,8 @@ class AuditReport:
     Attributes:
         cards, entries, records: How many were checked.
         face_units: By currency: what all cards were sold as, in ledger units.
-        calls_units: By currency: the price of calls, without charges and taxes.
-        charges_units: By currency: all charges.
-        taxes_units: By currency: all taxes.
-        breakage_units: By currency: what was left at expiry.
-        voided_units: By currency: the face value of voided cards.
-        put_on_units: By currency: recharges, credits, transfers in.
-        taken_off_units: By currency: refunds, write-offs, transfers out.
+        posted_units: By kind of entry and currency: the sum of all ledger entries; what was
+            taken is negative. It lacks what cards hold whose account was never opened.
         in_transit_units: By currency: what left a card and has not arrived on another yet.
         balance_units: By currency: what callers still hold.
         problems: One line each; empty: the books balance.
@@ -76,13 +76,7 @@ class AuditReport:
     entries: int = 0
     records: int = 0
     face_units: Counter[str] = field(factory=Counter)
-    calls_units: Counter[str] = field(factory=Counter)
-    charges_units: Counter[str] = field(factory=Counter)
-    taxes_units: Counter[str] = field(factory=Counter)
-    breakage_units: Counter[str] = field(factory=Counter)
-    voided_units: Counter[str] = field(factory=Counter)
-    put_on_units: Counter[str] = field(factory=Counter)
-    taken_off_units: Counter[str] = field(factory=Counter)
+    posted_units: dict[EntryKind, Counter[str]] = field(factory=_nothing)
     in_transit_units: Counter[str] = field(factory=Counter)
     balance_units: Counter[str] = field(factory=Counter)
     problems: list[str] = field(factory=list)
@@ -93,6 +87,46 @@ class AuditReport:
     def clean(self) -> bool:
         """Whether nothing is wrong."""
         return not self.problems
+
+    @property
+    def calls_units(self) -> Counter[str]:
+        """By currency: the price of calls, without charges and taxes."""
+        return self.taken_units(EntryKind.CALL)
+
+    @property
+    def charges_units(self) -> Counter[str]:
+        """By currency: all charges."""
+        return self.taken_units(EntryKind.CHARGE)
+
+    @property
+    def taxes_units(self) -> Counter[str]:
+        """By currency: all taxes."""
+        return self.taken_units(EntryKind.TAX)
+
+    @property
+    def breakage_units(self) -> Counter[str]:
+        """By currency: what was left at expiry."""
+        return self.taken_units(EntryKind.BREAKAGE)
+
+    @property
+    def voided_units(self) -> Counter[str]:
+        """By currency: the face value of voided cards."""
+        return self.taken_units(EntryKind.VOID)
+
+    @property
+    def put_on_units(self) -> Counter[str]:
+        """By currency: recharges, credits, transfers in."""
+        return sum((self.posted_units[kind] for kind in _PUT_ON), Counter())
+
+    @property
+    def taken_off_units(self) -> Counter[str]:
+        """By currency: refunds, write-offs, transfers out."""
+        return sum((self.taken_units(kind) for kind in _TAKEN_OFF), Counter())
+
+    def taken_units(self, kind: EntryKind) -> Counter[str]:
+        """Return by currency what entries of a kind took off cards, in ledger units."""
+        posted = self.posted_units[kind]
+        return Counter({currency: -units for currency, units in posted.items()})
 
 
 def audit(
@@ -105,7 +139,7 @@ def audit(
 ) -> AuditReport:
     """Check every card of a store against its ledger and call records.
 
-    The law, for each card: face value = balance + calls + breakage + voided; the balance covers
+    The law, for each card: what was put on it = its balance + what was taken; the balance covers
     the holds; each call was charged once, as its record says and as the terms of its hold
     make it; every PIN opens the card that lists it (design.md section 10). With the keys:
     every row is as cardbill wrote it, none is missing and none was added.
@@ -199,8 +233,8 @@ class _Books:
         storage, report = self._storage, self._report
         report.cards += 1
         while True:  # until the card stood still while it was read
-            entries = list(_entries(storage, row.id))
-            records = list(_all_records(storage, card=row.id))
+            entries = list(entry_rows(storage, row.id))
+            records = list(record_rows(storage, card=row.id))
             now = storage.view(row.id).card
             if now.version == row.version:
                 break
@@ -239,13 +273,8 @@ class _Books:
         for entry in entries:
             sums[entry.kind] += entry.amount
         report.face_units[card.currency] += card.face
-        report.calls_units[card.currency] -= sums[EntryKind.CALL.value]
-        report.charges_units[card.currency] -= sums[EntryKind.CHARGE.value]
-        report.taxes_units[card.currency] -= sums[EntryKind.TAX.value]
-        report.breakage_units[card.currency] -= sums[EntryKind.BREAKAGE.value]
-        report.voided_units[card.currency] -= sums[EntryKind.VOID.value]
-        report.put_on_units[card.currency] += sum(sums[kind.value] for kind in _PUT_ON)
-        report.taken_off_units[card.currency] -= sum(sums[kind.value] for kind in _TAKEN_OFF)
+        for kind, posted in report.posted_units.items():
+            posted[card.currency] += sums[kind.value]
         report.balance_units[card.currency] += row.balance
 
     def _transfers(self, card: Card, records: list[RecordRow]) -> Iterator[str]:
@@ -496,17 +525,3 @@ def _bare(record: CallRecord) -> CallRecord:
         draws=(),
         first=False,
     )
-
-
-def _entries(storage: Storage, card: str) -> Iterator[EntryRow]:
-    after = 0
-    while page := storage.entries(card, after=after):
-        after = page[-1].seq
-        yield from page
-
-
-def _all_records(storage: Storage, card: str | None = None) -> Iterator[RecordRow]:
-    after: tuple[str, str] | None = None
-    while page := storage.records(card=card, after=after):
-        after = page[-1].card, page[-1].key
-        yield from page

@@ -156,8 +156,12 @@ class CallRecord:
 
     @property
     def number(self) -> str:
-        """The called number in E.164 digits; empty for a call that was never granted."""
+        """The called number in E.164 digits; empty: never granted, or purged since."""
         return self.hold.number if self.hold else ""
+
+    def without_numbers(self) -> CallRecord:
+        """Return it without the caller's and the called number."""
+        return evolve(self, hold=self.hold and self.hold.without_numbers())
 
     @property
     def destination(self) -> str:

@@ -23,7 +23,7 @@ from cardbill.holds import Hold
 from cardbill.keyring import ANI
 from cardbill.ledger import Entry, EntryKind
 from cardbill.operations import Operation, Outgoing
-from cardbill.packages import Package
+from cardbill.packages import Package, Unit
 from cardbill.routing import Route
 from cardbill.status import Status, derive
 
@@ -293,15 +293,14 @@ class Card:
                 waives_connect_fee=package.waives_connect_fee,
             )
         self.buckets[bucket.number] = evolve(bucket, given=bucket.given + package.quantity)
-        reference = f"bucket {bucket.number}"
-        self.post(EntryKind.GIVEN, 0, at, reference, package.name, package.quantity)
+        self._note_package(EntryKind.GIVEN, bucket, package.quantity, at)
 
     def run_out(self, number: int, at: datetime) -> None:
         """Let what is left of a bucket expire, but for what calls hold."""
         bucket = self.buckets[number]
         lost = self.free_of(bucket)
         self._put(evolve(bucket, expired=bucket.expired + lost))
-        self.post(EntryKind.LOST, 0, at, f"bucket {number}", bucket.package, lost)
+        self._note_package(EntryKind.LOST, bucket, lost, at)
 
     def break_away(self, at: datetime) -> None:
         """Take what is available off a card that has expired."""
@@ -329,6 +328,7 @@ class Card:
         reference: str = "",
         name: str = "",
         quantity: int = 0,
+        unit: Unit | None = None,
     ) -> None:
         """Add an entry to the ledger.
 
@@ -351,6 +351,7 @@ class Card:
                 self.currency,
                 name,
                 quantity,
+                unit,
             )
         )
 
@@ -398,6 +399,10 @@ class Card:
             if units:
                 done.append(draw._replace(units=units))
         return tuple(done)
+
+    def _note_package(self, kind: EntryKind, bucket: Bucket, quantity: int, at: datetime) -> None:
+        reference = f"bucket {bucket.number}"
+        self.post(kind, 0, at, reference, bucket.package, quantity, bucket.unit)
 
     def _put(self, bucket: Bucket) -> None:
         """Keep a bucket for as long as something of it is left."""

@@ -224,17 +224,19 @@ def load_record(
 
 def dump_entry(entry: Entry) -> bytes:
     """Return the detail of a ledger entry; most have none."""
-    if not entry.name and not entry.quantity:
+    if not entry.name:
         return b""
-    return _encode([entry.name, entry.quantity]).encode()
+    package = [] if entry.unit is None else [entry.quantity, _UNITS.index(entry.unit)]
+    return _encode([entry.name, *package]).encode()
 
 
-def read_entry(detail: bytes) -> tuple[str, int]:
-    """Return the name and the quantity of a detail that :func:`dump_entry` wrote."""
+def read_entry(detail: bytes) -> tuple[str, int, Unit | None]:
+    """Return the name, the quantity and its unit of a detail that :func:`dump_entry` wrote."""
     if not detail:
-        return "", 0
-    name, quantity = _decode(detail.decode())
-    return name, quantity
+        return "", 0, None
+    name, *package = _decode(detail.decode())
+    quantity, unit = package or (0, None)
+    return name, quantity, None if unit is None else _UNITS[unit]
 
 
 def dump_operation(operation: Operation) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ from cardbill.errors import CardbillError, KeyMissing
 from cardbill.evidence import AuditHead
 from cardbill.exporting import destination
 from cardbill.keyring import ENVIRONMENT, Keyring
+from cardbill.ledger import PUT_ON, EntryKind
 from cardbill.opening import open_storage
 
 
@@ -87,14 +87,10 @@ def _audit(given: argparse.Namespace) -> int:
 def render(report: AuditReport) -> str:
     """Return an audit report as text for a terminal."""
     lines = [f"{report.cards:,} cards, {report.entries:,} ledger entries, {report.records:,} calls"]
-    lines.extend(
-        f"{currency}: face {_sum(report.face_units, currency)}"
-        f" = balances {_sum(report.balance_units, currency)}"
-        f" + calls {_sum(report.calls_units, currency)}"
-        f" + breakage {_sum(report.breakage_units, currency)}"
-        f" + voided {_sum(report.voided_units, currency)}"
-        for currency in sorted(report.face_units)
-    )
+    for currency in sorted(report.face_units):
+        lines.append(_books(report, currency))
+        if transit := report.in_transit_units[currency]:
+            lines.append(f"{currency}: {money.text(transit, currency)} under way between cards")
     lines.extend(f"PROBLEM {problem}" for problem in report.problems[:50])
     if len(report.problems) > 50:
         lines.append(f"... and {len(report.problems) - 50:,} more")
@@ -103,8 +99,40 @@ def render(report: AuditReport) -> str:
     return "\n".join([*lines, f"verdict: {verdict}"])
 
 
-def _sum(units: Counter[str], currency: str) -> str:
-    return money.text(units[currency], currency)
+_WORDS = {
+    EntryKind.RECHARGE: "recharges",
+    EntryKind.CREDIT: "credits",
+    EntryKind.TRANSFER_IN: "transfers in",
+    EntryKind.CALL: "calls",
+    EntryKind.CHARGE: "charges",
+    EntryKind.TAX: "taxes",
+    EntryKind.TRANSFER_OUT: "transfers out",
+    EntryKind.REFUND: "refunds",
+    EntryKind.WRITE_OFF: "write-offs",
+    EntryKind.BREAKAGE: "breakage",
+    EntryKind.VOID: "voided",
+}
+_ALWAYS = {
+    EntryKind.CALL,
+    EntryKind.CHARGE,
+    EntryKind.TAX,
+    EntryKind.BREAKAGE,
+    EntryKind.VOID,
+}
+
+
+def _books(report: AuditReport, currency: str) -> str:
+    """Return the law of the ledger with its figures; kinds that are rare only where there are."""
+    put_on: list[str] = []
+    taken: list[str] = []
+    for kind, word in _WORDS.items():
+        units = report.posted_units[kind][currency]
+        if units or kind in _ALWAYS:
+            side, amount = (put_on, units) if kind in PUT_ON else (taken, -units)
+            side.append(f"{word} {money.text(amount, currency)}")
+    face = f"face {money.text(report.face_units[currency], currency)}"
+    balances = f"balances {money.text(report.balance_units[currency], currency)}"
+    return f"{currency}: {' + '.join([face, *put_on])} = {' + '.join([balances, *taken])}"
 
 
 if __name__ == "__main__":

@@ -24,18 +24,23 @@ from cardbill.dialing import NORTH_AMERICA, DialPlan, caller_number
 from cardbill.disclosing import CALLS_OF, Disclosure
 from cardbill.errors import CardbillError, InvalidInput, StorageClosed, StorageUnavailable
 from cardbill.evidence import AuditHead
-from cardbill.inquiry import CardView, look_up
-from cardbill.instants import to_micros
+from cardbill.inquiry import CardView, account_at, look_up
+from cardbill.instants import aware
 from cardbill.issuing import Batches
 from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
-from cardbill.names import check_kind
+from cardbill.locales import locale_of
+from cardbill.names import check_kind, check_language
+from cardbill.paging import call_rows, due_cards, entry_rows
 from cardbill.passing import catch_up
 from cardbill.quoting import CallExplanation
 from cardbill.recounting import RecordExplanation
 from cardbill.reports import Reports
-from cardbill.rows import card_from_row, entry_from_row, is_call, record_from_row
+from cardbill.retention import Purged, purge
+from cardbill.rows import card_from_row, entry_from_row, record_from_row
 from cardbill.shelf import Carriers, Decks, Exchange, Groups, Jurisdictions, Plans
+from cardbill.statements import Statement
+from cardbill.stating import state, written_for
 from cardbill.throttling import Throttle
 
 if TYPE_CHECKING:
@@ -160,17 +165,15 @@ class Engine(CallFlow):
         now = self._now(at)
         cards = calls = 0
         failures: list[tuple[str, CardbillError]] = []
-        after: tuple[int, str] | None = None
-        while page := self._storage.due(to_micros(now), after=after):
-            for after in page:
-                try:
-                    calls += self._step(after[1], None, now, _calls_expired)
-                    self.accounts.resume(after[1], now)
-                    cards += 1
-                except (StorageUnavailable, StorageClosed):
-                    raise
-                except CardbillError as error:
-                    failures.append((after[1], error))
+        for card_id in due_cards(self._storage, now):
+            try:
+                calls += self._step(card_id, None, now, _calls_expired)
+                self.accounts.resume(card_id, now)
+                cards += 1
+            except (StorageUnavailable, StorageClosed):
+                raise
+            except CardbillError as error:
+                failures.append((card_id, error))
         self._gate.forget(now)
         return Swept(cards=cards, calls_expired=calls, failures=tuple(failures))
 
@@ -211,6 +214,47 @@ class Engine(CallFlow):
             MissingFields: No actor or reason is given.
         """
         return self._gate.recount(actor, reason)
+
+    def purge(
+        self,
+        *,
+        before: datetime,
+        actor: str,
+        reason: str,
+        batch: str | None = None,
+        at: datetime | None = None,
+    ) -> Purged:
+        """Take callers' and called numbers out of the records of calls that ended long ago.
+
+        Destinations, amounts and all else stay, and a settle that comes again is answered as
+        before. Calls in progress are untouched. May be repeated, or cut short and repeated.
+        Who did it, why and how many calls lost their numbers is in the operators' log.
+
+        Args:
+            before: The end of the retention time: calls that ended before this instant.
+            actor: Who does it.
+            reason: Why.
+            batch: Only calls of this batch's cards; default: of all.
+            at: The instant; default: now.
+
+        Raises:
+            MissingFields: No actor or reason is given.
+            InvalidInput: `before` is no aware instant, or lies ahead.
+            UnknownName: There is no such batch.
+            StorageUnavailable: The store is out of reach; what was purged stays purged.
+        """
+        if batch is not None:
+            self.batches.get(batch)
+        return purge(
+            self.storage,
+            self._runner,
+            self._journal,
+            before=before,
+            actor=actor,
+            reason=reason,
+            batch=batch,
+            at=self._now(at),
+        )
 
     # -- looking --------------------------------------------------------------------------
 
@@ -321,19 +365,52 @@ class Engine(CallFlow):
             UnknownName: There is no such card.
         """
         card = card_from_row(self.storage.view(card_id).card, self._keyring.seals)
-        after = 0
-        while page := self.storage.entries(card_id, after=after):
-            after = page[-1].seq
-            yield from (entry_from_row(row, card.currency) for row in page)
+        for row in entry_rows(self.storage, card_id):
+            yield entry_from_row(row, card.currency)
+
+    def statement(
+        self,
+        card_id: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        language: str | None = None,
+        *,
+        at: datetime | None = None,
+    ) -> Statement:
+        """Return what happened to a card's money, as time has left it; changes nothing.
+
+        Args:
+            card_id: ``batch/serial``.
+            since: Only what was posted at this instant or later; default: all.
+            until: Only what was posted before it; default: all.
+            language: A language tag such as ``es-419``; default: that of the card's plan, or
+                English. Its words are those of English, Spanish, French, German or
+                Portuguese, and English for all others; dates and amounts are its own.
+            at: The instant up to which time is replayed; default: now.
+
+        Raises:
+            UnknownName: There is no such card.
+            InvalidInput: An instant has no time zone, the period ends before it begins, or
+                the language is unknown.
+        """
+        begin = None if since is None else aware("since", since)
+        end = None if until is None else aware("until", until)
+        if begin is not None and end is not None and end <= begin:
+            raise InvalidInput("until", until, "is not after since")
+        if language is not None:
+            locale_of("language", check_language("language", language))
+        now = self._now(at)
+        self._shelf.refresh()
+        account = account_at(self.storage, self._shelf, card_id, now, self._keyring.seals)
+        zone, own = self._shelf.peek(lambda shelf: written_for(account.card, shelf))
+        return state(account, zone, language or own, begin, end, now)
 
     def records(
         self, *, card_id: str | None = None, batch: str | None = None
     ) -> Iterator[CallRecord]:
         """Yield call records: of a card, of a batch or all, ordered by card and call."""
-        after: tuple[str, str] | None = None
-        while page := self.storage.records(card=card_id, batch=batch, after=after):
-            after = page[-1].card, page[-1].key
-            yield from (record_from_row(row, self._keyring.seals) for row in page if is_call(row))
+        for row in call_rows(self.storage, card=card_id, batch=batch):
+            yield record_from_row(row, self._keyring.seals)
 
     def audit(
         self,

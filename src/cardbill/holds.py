@@ -128,6 +128,11 @@ class Hold:
         used = self.used_seconds
         return used if self.max_seconds is None else min(used, self.max_seconds)
 
+    def without_numbers(self) -> Hold:
+        """Return it without the caller's and the called number, however they are written."""
+        routes = tuple(route._replace(number="") for route in self.routes)
+        return evolve(self, number="", ani=None, routes=routes)
+
     def answer(self, answered_at: datetime | None) -> datetime:
         """Return the instant that counts as the answer: the grant where none is told."""
         return self.granted_at if answered_at is None else max(self.granted_at, answered_at)

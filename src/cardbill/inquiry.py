@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import frozen
 
 from cardbill import money
 from cardbill.cards import Card
 from cardbill.flags import BatchFlags
+from cardbill.paging import call_rows, entry_rows
 from cardbill.passing import catch_up
-from cardbill.rows import card_from_row
+from cardbill.rows import card_from_row, entry_from_row, record_from_row
 from cardbill.seals import Seals
 from cardbill.status import Status
 
 if TYPE_CHECKING:
     from moneyed import Money
 
+    from cardbill.calls import CallRecord
     from cardbill.catalogue import Snapshot
+    from cardbill.ledger import Entry
     from cardbill.shelf import Shelf
-    from cardbill.storage.contract import CardRow
+    from cardbill.storage.contract import CardRow, Storage
 
 
 @frozen(kw_only=True)
@@ -81,6 +84,40 @@ def card_at(row: CardRow, shelf: Shelf, at: datetime, seals: Seals) -> Card:
         return card
 
     return shelf.peek(read)
+
+
+class Account(NamedTuple):
+    """A card with all that belongs to it, at one moment.
+
+    Attributes:
+        card: As time has left it.
+        entries: Its ledger.
+        records: Its calls that are over, by call id.
+    """
+
+    card: Card
+    entries: list[Entry]
+    records: dict[str, CallRecord]
+
+
+def account_at(storage: Storage, shelf: Shelf, card_id: str, at: datetime, seals: Seals) -> Account:
+    """Return a card with its ledger and records as time has left them at `at`.
+
+    Raises:
+        UnknownName: There is no such card.
+    """
+    while True:
+        row = storage.view(card_id).card
+        posted, kept = list(entry_rows(storage, card_id)), list(call_rows(storage, card=card_id))
+        if storage.view(card_id).card.version == row.version:
+            break  # it stood still while it was read
+    card = card_at(row, shelf, at, seals)
+    records = [*(record_from_row(each, seals) for each in kept), *card.records]
+    return Account(
+        card,
+        [*(entry_from_row(each, card.currency) for each in posted), *card.entries],
+        {record.call_id: record for record in records},
+    )
 
 
 def look_up(row: CardRow, shelf: Shelf, at: datetime, seals: Seals) -> CardView:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cardbill.storage.contract import Storage
 
 PUBLISH, MAKE, SUSPEND, REKEY, DROP = "publish", "make-pins", "suspend", "rekey", "drop-sealed"
+PURGE = "purge"
 """Actions that are noted before and after."""
 
 LOCK, UNLOCK = "lock-number", "unlock-number"

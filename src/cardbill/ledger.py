@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from cardbill import money
+from cardbill.packages import Unit
 
 if TYPE_CHECKING:
     from moneyed import Money
@@ -77,7 +78,8 @@ class Entry:
         reference: What caused it: a call id, an operation's key; empty: the card itself.
         currency: The card's ISO 4217 code.
         name: The charge's, the tax's or the package's; empty: it has none.
-        quantity: Of a package: seconds, calls or ledger units.
+        quantity: Of a package: how much was given or lost, in its unit.
+        unit: The package's: seconds, calls or ledger units; ``None``: it is of no package.
     """
 
     seq: int
@@ -89,6 +91,7 @@ class Entry:
     currency: str
     name: str = ""
     quantity: int = 0
+    unit: Unit | None = None
 
     @property
     def amount(self) -> Money:

@@ -177,9 +177,14 @@ def parts(field: str, value: object, per_one: int) -> int:
 
 def percentage(part: int, whole: int) -> Decimal | None:
     """Return how many percent of `whole` a part is, half-up to 0.0001; ``None`` of nothing."""
+    return quotient(part * 100, whole)
+
+
+def quotient(part: int, whole: int) -> Decimal | None:
+    """Return a part by a whole of at least 0, half-up to 0.0001; ``None`` by nothing."""
     if whole == 0:
         return None
-    parts = round_ratio(abs(part) * 1_000_000, whole, 1, RoundingMode.HALF_UP)
+    parts = round_ratio(abs(part) * 10_000, whole, 1, RoundingMode.HALF_UP)
     return Decimal(f"{-parts if part < 0 else parts}E-4")
 
 

@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cardbill.dialing import MAX_DIGITS, is_digits
-from cardbill.errors import InvalidInput, InvalidNumber
+from cardbill.errors import InvalidNumber
+from cardbill.locales import locale_of
 from cardbill.numberplans import package, phone_number
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _digits(number: object) -> str:
 
 @lru_cache(maxsize=4_096)
 def _place(digits: str, locale: str) -> str | None:
-    names = _locale(locale)
+    names = locale_of("locale", locale)
     number = phone_number(digits)
     if number is None:
         return None
@@ -132,16 +133,6 @@ def _place(digits: str, locale: str) -> str | None:
     else:
         area = None
     return area or names.territories.get(_region(number))
-
-
-@lru_cache(maxsize=64)
-def _locale(locale: str) -> Locale:
-    from babel import Locale, UnknownLocaleError
-
-    try:
-        return Locale.parse(locale.replace("-", "_"))
-    except (UnknownLocaleError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidInput("locale", locale, "is not a locale that babel knows") from error
 
 
 def _area(digits: str, locale: Locale) -> str | None:

@@ -212,7 +212,8 @@ def _told(told: RecordExplanation) -> Iterator[str]:
     )
     if hold is not None:
         where = f"{hold.destination}, prefix" if hold.destination else "prefix"
-        yield f"To +{hold.number}, {where} {hold.prefix}"
+        number = f"+{hold.number}" if hold.number else "a number since purged"
+        yield f"To {number}, {where} {hold.prefix}"
         yield f"Plan {hold.plan}; deck {hold.deck}, version {hold.deck_version}"
         yield f"Granted at {hold.granted_at.isoformat(timespec='seconds')}"
     rows = [(line.text, line.measure, None) for line in told.talk]

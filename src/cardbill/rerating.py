@@ -157,7 +157,9 @@ def compare(
 def rerated(
     hold: Hold, seconds: int, answered_at: datetime | None, deck: Deck, at: datetime | None
 ) -> int | None:
-    """Return what a call costs by a deck, in ledger units; ``None``: it has no rate, or bars it.
+    """Return what a call costs by a deck, in ledger units.
+
+    ``None``: the deck has no rate for it, or bars it; or its number was purged.
 
     Args:
         hold: The terms the call was granted under: whom it called, and when.
@@ -167,6 +169,8 @@ def rerated(
         at: Whose rates are in force; ``None``: at the grant.
     """
     granted, answered = hold.granted_at, hold.answer(answered_at)
+    if not hold.number:
+        return None  # it was purged
     match = deck.match(hold.number, granted, effective_at=at)
     if match is None or match.blocked:
         return None

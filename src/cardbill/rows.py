@@ -105,7 +105,6 @@ def entry_to_row(card_id: str, entry: Entry) -> EntryRow:
 
 def entry_from_row(row: EntryRow, currency: str) -> Entry:
     """Return the ledger entry of a stored row."""
-    name, quantity = read_entry(split_detail(row.detail)[0])
     return Entry(
         row.seq,
         from_micros(row.at),
@@ -114,8 +113,7 @@ def entry_from_row(row: EntryRow, currency: str) -> Entry:
         row.balance_after,
         row.reference,
         currency,
-        name,
-        quantity,
+        *read_entry(split_detail(row.detail)[0]),
     )
 
 

@@ -231,8 +231,9 @@ def _route(hold: Hold, told: Report, shelf: Snapshot) -> Route | None:
     route = hold.route(told.carrier)
     if told.carrier is None or route is not None:
         return route
-    if not shelf.version(CARRIER, told.carrier):
-        return None  # a misspelt carrier must not make the call free: its cost is unknown
+    if not hold.number or not shelf.version(CARRIER, told.carrier):
+        # Its number was purged; or it is misspelt, which must not make the call free.
+        return None
     carrier = shelf.carrier(told.carrier)
     deck = shelf.deck(carrier.deck)
     match = deck.match(hold.number, hold.granted_at)

@@ -1,0 +1,286 @@
+"""Figures over cards and calls, computed from any store, page by page.
+
+Rows are plain classes of attrs: ``attrs.asdict(row)`` is a line of a table. How often calls
+were denied, and why, is not among them: a denial leaves nothing in the ledger. Source:
+domain.md section 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING
+
+from cardbill.calls import CallRecord, Outcome
+from cardbill.catalogue import BATCH
+from cardbill.decks import Deck
+from cardbill.errors import InvalidInput
+from cardbill.inquiry import account_at, card_at
+from cardbill.instants import aware, zone
+from cardbill.ledger import EntryKind
+from cardbill.names import check_choice, check_count
+from cardbill.paging import call_rows, card_rows, due_cards
+from cardbill.reports.hung import HungCall, expired_call, open_calls
+from cardbill.reports.margins import Margin, MarginBy, margins
+from cardbill.reports.taxes import TaxPeriod, TaxTotal, TaxTotals
+from cardbill.reports.utilisation import Utilisation, utilisation
+from cardbill.rerating import Comparison, compare, costs, prices
+from cardbill.rows import record_from_row
+
+if TYPE_CHECKING:
+    from cardbill.batches import Batch
+    from cardbill.cards import Card
+    from cardbill.catalogue import Snapshot
+    from cardbill.seals import Seals
+    from cardbill.shelf import Shelf
+    from cardbill.storage.contract import Storage
+
+
+class Reports:
+    """Reports over one store; each reads it page by page while calls go on."""
+
+    def __init__(
+        self, storage: Storage, shelf: Shelf, seals: Seals, now: Callable[[], datetime]
+    ) -> None:
+        self._storage = storage
+        self._seals = seals
+        self._shelf = shelf
+        self._now = now
+
+    def utilisation(self, batch: str, *, at: datetime | None = None) -> Utilisation:
+        """Return what has become of a batch's PINs and money.
+
+        Args:
+            batch: The batch's name.
+            at: The instant; default: now.
+
+        Raises:
+            UnknownName: There is no such batch.
+        """
+        (terms,) = self._batches(batch)
+        return self._utilisation(terms, self._at(at))
+
+    def utilisations(self, *, at: datetime | None = None) -> Iterator[Utilisation]:
+        """Yield what has become of each batch's PINs and money, by the batch's name.
+
+        Args:
+            at: The instant; default: now.
+        """
+        now = self._at(at)
+        return (self._utilisation(batch, now) for batch in self._batches(None))
+
+    def margins(
+        self,
+        by: MarginBy | str = MarginBy.DESTINATION,
+        *,
+        batch: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        time_zone: str = "UTC",
+        at: datetime | None = None,
+    ) -> list[Margin]:
+        """Return revenue, cost, margin, minutes, ASR and ACD of calls, in base currency.
+
+        Calls that were settled count, and those that were charged without: their hold
+        expired, or they were never granted. So all rows together have the price of every
+        call in the ledger. Charges and taxes on calls are no part of a margin.
+
+        Args:
+            by: ``destination``, ``carrier``, ``batch``, ``plan`` or ``day``.
+            batch: Only calls of this batch's cards; default: all.
+            since: Only calls that ended at this instant or later; default: all.
+            until: Only calls that ended before it; default: all.
+            time_zone: The IANA zone of the days.
+            at: The instant up to which time is replayed; default: now.
+
+        Returns:
+            One row per group (and per base currency, if there has been more than one): the
+            highest margin first, days in their order.
+
+        Raises:
+            InvalidInput: `by` or the zone is unknown, or an instant has no time zone.
+        """
+        group = check_choice("by", by, MarginBy)
+        self._shelf.refresh()
+        begin, end, now = _instant("since", since), _instant("until", until), self._at(at)
+        records = (
+            record
+            for record in self._records(batch, now)
+            if (begin is None or begin <= record.ended_at)
+            and (end is None or record.ended_at < end)
+        )
+        return margins(records, group, zone("time_zone", time_zone))
+
+    def taxes(
+        self,
+        period: TaxPeriod | str = TaxPeriod.MONTH,
+        *,
+        batch: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        time_zone: str = "UTC",
+        at: datetime | None = None,
+    ) -> list[TaxTotal]:
+        """Return the taxes in the ledger by jurisdiction, tax and period, with their base.
+
+        Taxes on the sale of a card are not among them: they never touch its balance.
+
+        Args:
+            period: ``day``, ``month`` or ``year``.
+            batch: Only cards of this batch; default: all.
+            since: Only entries of this instant or later; default: all.
+            until: Only entries before it; default: all.
+            time_zone: The IANA zone of the periods.
+            at: The instant up to which time is replayed; default: now.
+
+        Raises:
+            UnknownName: There is no such batch.
+            InvalidInput: The period or the zone is unknown, or an instant has no time zone.
+        """
+        totals = TaxTotals(check_choice("period", period, TaxPeriod), zone("time_zone", time_zone))
+        begin, end, now = _instant("since", since), _instant("until", until), self._at(at)
+        for terms in self._batches(batch):
+            for card in self._cards(terms, now):
+                if not card.posted.get(EntryKind.TAX.value):
+                    continue
+                account = account_at(self._storage, self._shelf, card.id, now, self._seals)
+                entries = (
+                    entry
+                    for entry in account.entries
+                    if (begin is None or begin <= entry.at) and (end is None or entry.at < end)
+                )
+                totals.add(account, terms, entries)
+        return totals.rows()
+
+    def hung_calls(
+        self,
+        *,
+        age_seconds: int = 3_600,
+        batch: str | None = None,
+        since: datetime | None = None,
+        at: datetime | None = None,
+    ) -> Iterator[HungCall]:
+        """Yield open calls of which nothing was heard for so long, then those nobody ended.
+
+        A call that ends while this looks may be told twice, or not.
+
+        Args:
+            age_seconds: Since the grant, or since the last extension: 0 to 31 days.
+            batch: Only calls of this batch's cards; default: all.
+            since: Of the calls whose hold has ended, only those of this instant or later;
+                default: all.
+            at: The instant; default: now.
+
+        Raises:
+            UnknownName: There is no such batch.
+            InvalidInput: The age cannot be used, or an instant has no time zone.
+        """
+        age = timedelta(seconds=check_count("age_seconds", age_seconds, 0, 31 * 24 * 3600))
+        return self._hung(age, self._batches(batch), batch, _instant("since", since), self._at(at))
+
+    def what_if(
+        self,
+        records: Iterable[CallRecord] | None = None,
+        *,
+        deck: str | Deck | None = None,
+        carrier: str | None = None,
+        at: datetime | None = None,
+        batch: str | None = None,
+    ) -> Comparison:
+        """Return what past calls would have been rated at, by another deck or at another date.
+
+        Compared is the rated price of the talk time that was charged, at each call's own
+        hour, whether or not the card had the money; or what a carrier charges for its calls.
+        A call whose number was purged counts as one that the other deck does not rate.
+
+        Args:
+            records: The calls, taken one by one; default: all in the store.
+            deck: The deck, or the name of one; default: the one that rated each call, or the
+                carrier's, as it stands now.
+            carrier: Compare the cost of the calls that it carried, as far as it is known.
+            at: Whose rates are in force; default: at each call's own time.
+            batch: Only calls of this batch's cards, if `records` are not given.
+
+        Raises:
+            UnknownName: There is no such deck or carrier.
+            WrongCurrency: A call is in another currency than the deck, or than other calls.
+            InvalidInput: Records are given and a batch too; or the instant cannot be used.
+        """
+        if records is not None and batch is not None:
+            raise InvalidInput("batch", batch, "is for the records of the store: give one")
+        instant = None if at is None else aware("at", at)
+        if records is None:
+            records = self._records(batch, self._now())
+        if carrier is not None:
+            if deck is None:
+                deck = self._shelf.get(lambda snapshot: snapshot.carrier(carrier).deck)
+            records = (record for record in records if record.carrier == carrier)
+        before = prices if carrier is None else costs
+        if deck is None:
+            own = cache(lambda name: self._shelf.peek(lambda snapshot: snapshot.deck(name)))
+            self._shelf.refresh()
+            return compare(records, before, lambda hold: own(hold.deck), instant)
+        other = deck if isinstance(deck, Deck) else self._deck(deck)
+        return compare(records, before, lambda _: other, instant, other.currency)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _hung(
+        self,
+        age: timedelta,
+        batches: list[Batch],
+        batch: str | None,
+        since: datetime | None,
+        at: datetime,
+    ) -> Iterator[HungCall]:
+        for terms in batches:
+            for card in self._cards(terms, at):
+                yield from open_calls(card, at, age)
+                yield from _expired(card.records, since)
+        rows = call_rows(self._storage, batch=batch)
+        kept = (row for row in rows if row.kind == Outcome.EXPIRED.value)
+        yield from _expired((record_from_row(row, self._seals) for row in kept), since)
+
+    def _utilisation(self, batch: Batch, at: datetime) -> Utilisation:
+        flags = self._shelf.peek(lambda snapshot: snapshot.flags(batch.name))
+        return utilisation(batch, flags, self._cards(batch, at), at)
+
+    def _batches(self, name: str | None) -> list[Batch]:
+        """Return one batch, or all of them."""
+
+        def read(snapshot: Snapshot) -> list[Batch]:
+            names = snapshot.names(BATCH) if name is None else [name]
+            return [snapshot.batch(each) for each in names]
+
+        return self._shelf.get(read)
+
+    def _deck(self, name: str) -> Deck:
+        return self._shelf.get(lambda snapshot: snapshot.deck(name))
+
+    def _cards(self, batch: Batch, at: datetime) -> Iterator[Card]:
+        for row in card_rows(self._storage, batch.name):
+            yield card_at(row, self._shelf, at, self._seals)
+
+    def _records(self, batch: str | None, at: datetime) -> Iterator[CallRecord]:
+        """Yield all calls that are over, also those that nobody has swept yet."""
+        for row in call_rows(self._storage, batch=batch):
+            yield record_from_row(row, self._seals)
+        for card_id in due_cards(self._storage, at):
+            card = self._storage.view(card_id).card
+            if batch in (None, card.batch):
+                yield from card_at(card, self._shelf, at, self._seals).records
+
+    def _at(self, at: datetime | None) -> datetime:
+        return self._now() if at is None else aware("at", at)
+
+
+def _expired(records: Iterable[CallRecord], since: datetime | None) -> Iterator[HungCall]:
+    for record in records:
+        call = expired_call(record)
+        if call is not None and (since is None or since <= record.recorded_at):
+            yield call
+
+
+def _instant(field: str, instant: datetime | None) -> datetime | None:
+    return None if instant is None else aware(field, instant)

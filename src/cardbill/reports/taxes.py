@@ -1,0 +1,154 @@
+"""Taxes as the ledger has them: by jurisdiction, tax and period, with what they were on.
+
+Source: domain.md sections 6 and 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Sequence
+from enum import Enum
+from itertools import groupby
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from attrs import define
+
+from cardbill import money
+from cardbill.jurisdictions import TaxOn
+from cardbill.ledger import Entry, EntryKind
+
+if TYPE_CHECKING:
+    from moneyed import Money
+
+    from cardbill.batches import Batch
+    from cardbill.callterms import CallTerms
+    from cardbill.inquiry import Account
+    from cardbill.jurisdictions import Tax
+
+
+class TaxPeriod(Enum):
+    """How long a period of the report on taxes is."""
+
+    DAY = "day"
+    """A local date, as in ``2025-03-31``."""
+    MONTH = "month"
+    """A month of the calendar, as in ``2025-03`` (the default)."""
+    YEAR = "year"
+    """A year of the calendar, as in ``2025``."""
+
+
+_WRITTEN = {TaxPeriod.DAY: 10, TaxPeriod.MONTH: 7, TaxPeriod.YEAR: 4}
+"""How much of an ISO date names the period."""
+
+_EVENTS = (EntryKind.CALL, EntryKind.CHARGE, EntryKind.TAX)
+
+
+@define(kw_only=True)
+class TaxTotal:
+    """What one tax came to in one period. Amounts in ledger units end in ``_units``.
+
+    Attributes:
+        jurisdiction: Whose tax; empty: the terms that it was charged under say none.
+        tax: Its name.
+        period: In which period: the date of the ledger entry in the report's zone.
+        currency: ISO 4217 code.
+        events: How many calls and charges it was taken with.
+        base_units: What these took for what the tax is on, before any tax.
+        tax_units: What was taken.
+    """
+
+    jurisdiction: str
+    tax: str
+    period: str
+    currency: str
+    events: int = 0
+    base_units: int = 0
+    tax_units: int = 0
+
+    @property
+    def base(self) -> Money:
+        """What the tax is on, before any tax."""
+        return money.money(self.base_units, self.currency)
+
+    @property
+    def amount(self) -> Money:
+        """What was taken."""
+        return money.money(self.tax_units, self.currency)
+
+
+class TaxTotals:
+    """Adds up the taxes of one account after the other.
+
+    Args:
+        period: How long a period is.
+        zone: In which zone the dates are.
+    """
+
+    def __init__(self, period: TaxPeriod, zone: ZoneInfo) -> None:
+        self._written = _WRITTEN[period]
+        self._zone = zone
+        self._rows: dict[tuple[str, str, str, str], TaxTotal] = {}
+
+    def add(self, account: Account, batch: Batch, entries: Iterable[Entry]) -> None:
+        """Take the taxes in that are among these entries of an account.
+
+        Args:
+            account: Whose.
+            batch: Its batch, whose jurisdiction taxes what is no call.
+            entries: Of its ledger; what one call or charge took stands together.
+        """
+        own = "" if batch.taxed_in is None else batch.taxed_in.of_call()
+        for event in _events(entries, account.records):
+            record = account.records.get(event[0].reference)
+            terms = record.hold.terms if record is not None and record.hold else None
+            rules = terms.taxes if terms else None
+            jurisdiction = (rules.jurisdiction if rules else "") if record is not None else own
+            day = event[0].at.astimezone(self._zone).date().isoformat()
+            for entry in event:
+                if entry.kind is EntryKind.TAX:
+                    place = jurisdiction, entry.name, day[: self._written], entry.currency
+                    row = self._rows.setdefault(place, _total(*place))
+                    row.events += 1
+                    row.base_units += _base(entry.name, event, terms)
+                    row.tax_units -= entry.amount_units
+
+    def rows(self) -> list[TaxTotal]:
+        """Return what was added up, by jurisdiction, tax, period and currency."""
+        return [self._rows[place] for place in sorted(self._rows)]
+
+
+def _total(jurisdiction: str, tax: str, period: str, currency: str) -> TaxTotal:
+    return TaxTotal(jurisdiction=jurisdiction, tax=tax, period=period, currency=currency)
+
+
+def _events(entries: Iterable[Entry], calls: Container[str]) -> Iterator[list[Entry]]:
+    """Yield what each call or charge posted at once: its amounts, then its taxes."""
+    taking = (entry for entry in entries if entry.kind in _EVENTS)
+    for _, alike in groupby(taking, key=lambda entry: (entry.reference, entry.at)):
+        event: list[Entry] = []
+        for entry in alike:
+            # A call may have ended twice at one instant, and charges fall due together.
+            new = entry.kind is not EntryKind.TAX and event
+            if new and (event[-1].kind is EntryKind.TAX or entry.reference not in calls):
+                yield event
+                event = []
+            event.append(entry)
+        yield event
+
+
+def _base(name: str, event: Sequence[Entry], terms: CallTerms | None) -> int:
+    """Return what an event took, before tax, for what a tax is on."""
+    tax = _tax(name, terms)
+    untaxed = {charge.name for charge in terms.charges if not charge.taxable} if terms else set()
+    base = 0
+    for entry in event:
+        if entry.kind is EntryKind.CALL:
+            base -= entry.amount_units * (tax is None or TaxOn.USAGE in tax.on)
+        elif entry.kind is EntryKind.CHARGE and entry.name not in untaxed:
+            base -= entry.amount_units * (tax is None or TaxOn.SURCHARGE in tax.on)
+    return base
+
+
+def _tax(name: str, terms: CallTerms | None) -> Tax | None:
+    taxes = terms.taxes.taxes if terms and terms.taxes else ()
+    return next((tax for tax in taxes if tax.name == name), None)

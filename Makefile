@@ -32,7 +32,7 @@ demo: $(READY)
 	@$(RUN) examples/demo.py $(if $(DECK),--deck "$(DECK)")
 
 test: $(READY)
-	@$(RUN) -m pytest -q
+	@$(RUN) -m pytest -q -n auto
 
 check: $(READY)
 	@$(RUN) -m ruff check .

@@ -138,6 +138,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "intake",
         "issuing",
         "reports",
+        "laws",
         "evidence",
         "audit",
         "callflow",

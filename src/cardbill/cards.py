@@ -125,6 +125,11 @@ class Card:
         """Whether its account was opened: by its first use, by expiry or by voiding."""
         return self.entry_count > 0
 
+    @property
+    def in_use(self) -> bool:
+        """Whether its first use was made here: a voucher that came back was opened without."""
+        return self.opened and self.first_used_at is not None
+
     def status(self, at: datetime, *, stopped: bool = False) -> Status:
         """Return the status that the card's facts add up to at that instant.
 

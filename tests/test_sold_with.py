@@ -247,6 +247,35 @@ def test_a_package_of_each_cycle_is_renewed_and_carried_over_where_it_says_so(ca
         shop.check_books()
 
 
+# -- calls that are reported late ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("talk_ms", [0, 60_000])
+def test_what_an_unreported_call_used_of_a_package_stays_used(talk_ms: int, tmp_path: Path):
+    with sold("memory", tmp_path, packages=[BONUS], unreported_calls="charge",
+              charges=[fee("first", "first_answer")], max_call_seconds=600) as shop:  # fmt: skip
+        grant = shop.grant(to=UK)
+        shop.clock.now += timedelta(days=1)
+        shop.bill.sweep()
+        (expired,) = shop.records()
+        late = shop.bill.settle(grant.handle, talk_ms=talk_ms)
+        assert late.draws == expired.draws
+        assert (late.charges, late.first) == (Money("0.10", USD), True)
+        shop.check_books()
+
+
+def test_what_an_overrun_past_grace_should_have_cost_is_told_line_by_line(tmp_path: Path):
+    with taxed("memory", tmp_path, VAT, max_call_seconds=5) as shop:
+        shop.publish_retail("prefix,rate,increments,grace\n44,0.06,60/60,5\n")
+        record = call(shop, "c1", 60, to=UK, batch="T")
+        assert record.total_units == 0
+        assert [(line.kind.value, line.amount) for line in record.short] == [
+            ("price", 5 * CENT),
+            ("tax", CENT),
+        ]
+        shop.check_books()
+
+
 # -- charges of time ----------------------------------------------------------------------------
 
 

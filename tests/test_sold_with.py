@@ -247,6 +247,36 @@ def test_a_package_of_each_cycle_is_renewed_and_carried_over_where_it_says_so(ca
         shop.check_books()
 
 
+SOME_FREE = """\
+prefix,destination,rate,increments,connect fee,free seconds
+44,United Kingdom,0.06,60/60,0.10,30
+"""
+
+
+def test_a_bucket_that_a_slice_does_not_reach_is_there_for_the_next(tmp_path: Path):
+    short = Package(name="short", seconds=60, valid=BillingCycle(unit="days", count=2))
+    with sold("memory", tmp_path, packages=[BONUS, short], slice_seconds=30) as shop:
+        shop.publish_retail(SOME_FREE)
+        grant = shop.grant(to=UK)  # free seconds alone
+        for number in range(1, 9):
+            shop.bill.extend(grant.handle, used_seconds=30 * number, number=number)
+        record = shop.bill.settle(grant.handle, talk_ms=240_000)
+        assert [(draw.bucket, draw.units) for draw in record.draws] == [(2, 60), (1, 150)]
+        assert record.price == Money("0.10", USD)  # the connect fee
+        shop.check_books()
+
+
+def test_a_connect_fee_that_was_waived_for_a_grant_stays_waived(tmp_path: Path):
+    waiving = Package(name="credit", amount=Money(1, USD), waives_connect_fee=True)
+    with sold("memory", tmp_path, packages=[waiving], max_call_seconds=25) as shop:
+        shop.publish_retail(SOME_FREE)
+        grant = shop.grant(to=UK)
+        assert grant.held_units == 0
+        record = shop.bill.settle(grant.handle, talk_ms=25_000)
+        assert (record.price_units, record.uncollected_units, record.draws) == (0, 0, ())
+        shop.check_books()
+
+
 # -- calls that are reported late ---------------------------------------------------------------
 
 

@@ -297,6 +297,25 @@ def test_a_voucher_that_is_refused_is_good_again(shop: Shop):
     shop.check_books()
 
 
+@pytest.mark.parametrize("first_use", ["authorization", "authentication"])
+def test_a_voucher_that_came_back_has_its_first_use_still_before_it(first_use, tmp_path: Path):
+    terms = {"expires_days_after_first_use": 5, "first_use": first_use}
+    with sold("memory", tmp_path, batch=terms, packages=[BONUS],
+              charges=[fee("opening", "activation")]) as shop:  # fmt: skip
+        for key in "vw":  # refused, it can be tried again
+            answer = shop.bill.accounts.redeem("B/3", pin=shop.pin(2), key=key)
+            assert denied(answer) == "not_yet_effective"
+        if first_use == "authentication":
+            shop.bill.authenticate(pin=shop.pin(2))
+            assert shop.bill.card("B/2").first_used_at == shop.clock.now
+        assert shop.grant("c2", to=UK, serial=2).max_seconds == (30 + 81) * 60
+        card = shop.bill.card("B/2")
+        assert card.first_used_at == shop.clock.now
+        assert card.expires_at is not None
+        assert posted(shop, "B/2")[-2:] == [("given", "bonus", 0), ("charge", "opening", -100_000)]
+        shop.check_books()
+
+
 def test_a_card_in_use_is_no_voucher_and_wrong_pins_are_counted(shop: Shop):
     call(shop, "c2", 60, to=UK, serial=2)
     assert denied(shop.bill.accounts.redeem("B/1", pin=shop.pin(2), key="v")) == "exhausted"

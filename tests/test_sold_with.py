@@ -247,6 +247,65 @@ def test_a_package_of_each_cycle_is_renewed_and_carried_over_where_it_says_so(ca
         shop.check_books()
 
 
+SOME_FREE = """\
+prefix,destination,rate,increments,connect fee,free seconds
+44,United Kingdom,0.06,60/60,0.10,30
+"""
+
+
+def test_a_bucket_that_a_slice_does_not_reach_is_there_for_the_next(tmp_path: Path):
+    short = Package(name="short", seconds=60, valid=BillingCycle(unit="days", count=2))
+    with sold("memory", tmp_path, packages=[BONUS, short], slice_seconds=30) as shop:
+        shop.publish_retail(SOME_FREE)
+        grant = shop.grant(to=UK)  # free seconds alone
+        for number in range(1, 9):
+            shop.bill.extend(grant.handle, used_seconds=30 * number, number=number)
+        record = shop.bill.settle(grant.handle, talk_ms=240_000)
+        assert [(draw.bucket, draw.units) for draw in record.draws] == [(2, 60), (1, 150)]
+        assert record.price == Money("0.10", USD)  # the connect fee
+        shop.check_books()
+
+
+def test_a_connect_fee_that_was_waived_for_a_grant_stays_waived(tmp_path: Path):
+    waiving = Package(name="credit", amount=Money(1, USD), waives_connect_fee=True)
+    with sold("memory", tmp_path, packages=[waiving], max_call_seconds=25) as shop:
+        shop.publish_retail(SOME_FREE)
+        grant = shop.grant(to=UK)
+        assert grant.held_units == 0
+        record = shop.bill.settle(grant.handle, talk_ms=25_000)
+        assert (record.price_units, record.uncollected_units, record.draws) == (0, 0, ())
+        shop.check_books()
+
+
+# -- calls that are reported late ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("talk_ms", [0, 60_000])
+def test_what_an_unreported_call_used_of_a_package_stays_used(talk_ms: int, tmp_path: Path):
+    with sold("memory", tmp_path, packages=[BONUS], unreported_calls="charge",
+              charges=[fee("first", "first_answer")], max_call_seconds=600) as shop:  # fmt: skip
+        grant = shop.grant(to=UK)
+        shop.clock.now += timedelta(days=1)
+        shop.bill.sweep()
+        (expired,) = shop.records()
+        late = shop.bill.settle(grant.handle, talk_ms=talk_ms)
+        assert late.draws == expired.draws
+        assert (late.charges, late.first) == (Money("0.10", USD), True)
+        shop.check_books()
+
+
+def test_what_an_overrun_past_grace_should_have_cost_is_told_line_by_line(tmp_path: Path):
+    with taxed("memory", tmp_path, VAT, max_call_seconds=5) as shop:
+        shop.publish_retail("prefix,rate,increments,grace\n44,0.06,60/60,5\n")
+        record = call(shop, "c1", 60, to=UK, batch="T")
+        assert record.total_units == 0
+        assert [(line.kind.value, line.amount) for line in record.short] == [
+            ("price", 5 * CENT),
+            ("tax", CENT),
+        ]
+        shop.check_books()
+
+
 # -- charges of time ----------------------------------------------------------------------------
 
 

@@ -95,7 +95,7 @@ def unusable_for(card: Card, request: Request, shelf: Snapshot, at: datetime) ->
     status = card.status(at)
     if status is Status.VOID:
         return Denied(reason=Denial.VOID, card_id=card.id)
-    if card.first_used_at is None or not card.opened:
+    if not card.in_use:
         raise TransitionRefused(card.id, status.value, request.kind.value)
     if request.kind in (OperationKind.REFUND, OperationKind.WRITE_OFF):
         return None

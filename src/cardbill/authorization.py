@@ -87,7 +87,7 @@ def admit(
     if denied := unusable(card, batch, shelf, at):
         return denied
     plan, _ = plan_of(card, batch, shelf)
-    if batch.first_use is FirstUse.AUTHENTICATION and not card.opened:
+    if batch.first_use is FirstUse.AUTHENTICATION and not card.in_use:
         first_use(card, batch, shelf, at)
     return Caller(
         card_id=card.id,
@@ -144,7 +144,7 @@ def _replayed(card: Card, hold: Hold, request: CallRequest) -> Grant:
 def _grant(
     card: Card, request: CallRequest, number: str, batch: Batch, shelf: Snapshot, at: datetime
 ) -> Grant | Denied:
-    if card.opened:
+    if card.in_use:
         return _decide(card, request, number, batch, shelf, at)
     # What the first use triggers comes before the call; if it is denied, there was none.
     facts = card.facts()

@@ -99,7 +99,7 @@ def drawn(draws: Sequence[Draw], unit: Unit, units: int) -> list[Draw]:
     """Return how `units` are taken from draws of that unit, in their order."""
     taken = []
     for draw in draws:
-        if draw.unit is unit and units > 0:
+        if draw.unit is unit and min(draw.units, units) > 0:
             taken.append(draw._replace(units=min(draw.units, units)))
             units -= taken[-1].units
     return taken

@@ -474,12 +474,12 @@ class CallFlow:
             try:
                 shelf = self._shelf.snapshot
                 catch_up(card, shelf, at)
-                opened = card.opened
+                in_use = card.in_use
                 answer = authorization.admit(card, credentials, shelf, ani, at, access)
             except NotLoaded as missing:
                 self._shelf.load(missing)
                 continue
-            return answer if card.opened == opened else None
+            return answer if card.in_use == in_use else None
 
     def _dialled(self, to: str | None, access: AccessNumber | None) -> tuple[str | None, str]:
         try:

@@ -309,7 +309,7 @@ def settled(
         ended_at=told.ended_at or record.ended_at,
         report=told,
         seconds=seconds,
-        first=first and hold.terms.billed(seconds, answered),
+        first=record.first or (first and hold.terms.billed(seconds, answered)),
         cost_units=carrier_cost(route, actual, answered),
         cost_quote=foreign(route, hold),
         carrier=told.carrier or (route.carrier if route and actual else None),
@@ -345,7 +345,8 @@ def _posted(record: CallRecord, due: Bill, whole: Bill, more: int) -> dict[str, 
         more: Ledger units that are posted now.
     """
     rated = max(record.rated_units, due.rated)
-    if len(due.lines) == 1 and not record.lines and not due.draws:  # as most calls are
+    alone = len(due.lines) == len(whole.lines) == 1
+    if alone and not record.lines and not due.draws:  # as most calls are
         price = record.price_units + more
         short = max(0, whole.lines[0].amount - price)
         return {"rated_units": rated, "price_units": price, "uncollected_units": short}
@@ -361,7 +362,7 @@ def _posted(record: CallRecord, due: Bill, whole: Bill, more: int) -> dict[str, 
         for line in whole.lines
         if (missing := line.amount - lines.get(line[:2], 0)) > 0
     )
-    plain = len(posted) == 1
+    plain = len(posted) == 1 and alone
     return {
         "rated_units": rated,
         "price_units": posted[0].amount,

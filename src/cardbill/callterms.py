@@ -18,7 +18,7 @@ from typing import NamedTuple
 from attrs import frozen
 
 from cardbill import money
-from cardbill.buckets import Draw, drawn
+from cardbill.buckets import Draw, drawn, held
 from cardbill.charges import comes_to
 from cardbill.increments import LONGEST_SECONDS
 from cardbill.jurisdictions import TaxOn
@@ -148,11 +148,16 @@ class CallTerms:
         return self._pays(rated) if seconds > self.tariff.grace_seconds(granted_at) else 0
 
     def reserved(self, seconds: int | None, granted_at: datetime) -> tuple[Draw, ...]:
-        """Return the most that a call of that length takes of buckets; ``None``: of any length."""
+        """Return the most that a call of that length takes of buckets; ``None``: of any length.
+
+        A bucket of which it takes nothing stays: it may waive the connect fee, and give to
+        the call when that is extended.
+        """
         if seconds is None:
             return self.draws
         rated = 0 if self._covered else self.rating.highest(seconds, granted_at)
-        return self._drawn(seconds, rated, self.tariff.free_seconds(granted_at))
+        taken = self._drawn(seconds, rated, self.tariff.free_seconds(granted_at))
+        return tuple(draw._replace(units=held(taken, draw.bucket)) for draw in self.draws)
 
     def longest(self, available: int, cap: int | None, granted_at: datetime) -> Limit:
         """Return the longest call whose bill fits, whenever it is answered.

@@ -125,6 +125,11 @@ class Card:
         """Whether its account was opened: by its first use, by expiry or by voiding."""
         return self.entry_count > 0
 
+    @property
+    def in_use(self) -> bool:
+        """Whether its first use was made here: a voucher that came back was opened without."""
+        return self.opened and self.first_used_at is not None
+
     def status(self, at: datetime, *, stopped: bool = False) -> Status:
         """Return the status that the card's facts add up to at that instant.
 
@@ -376,7 +381,7 @@ class Card:
             for line in record.lines:
                 if amount := line.amount - posted.get(line[:2], 0):
                     self.post(_ENTRIES[line.kind], -amount, at, record.call_id, line.name)
-        if record.draws:
+        if record.draws or before.draws:
             record = evolve(record, draws=self._use(record.draws, before.draws))
         self.records.append(record)
         if record.hold is not None and record.hold.terms.billed(
@@ -387,9 +392,13 @@ class Card:
         return record
 
     def _use(self, draws: tuple[Draw, ...], before: tuple[Draw, ...]) -> tuple[Draw, ...]:
-        """Use what a call draws on buckets beyond what it used before, as far as it is there."""
+        """Use what a call draws on buckets beyond what it used before, as far as it is there.
+
+        What it used before stays used, as what it paid stays paid.
+        """
         done = []
-        for draw in draws:
+        kept = (draw for draw in before if not held(draws, draw.bucket))
+        for draw in (*draws, *kept):
             already = held(before, draw.bucket)
             bucket, units = self.buckets.get(draw.bucket), already
             if bucket is not None:

@@ -302,7 +302,7 @@ def _explained(
             if match is not None and not match.blocked:
                 # On what the first use gives and takes; the decision below begins anew.
                 facts = card.facts()
-                if not card.opened:
+                if not card.in_use:
                     first_use(card, batch, shelf, at)
                 told = _offered(told, request, match, card, batch, plan, shelf)
                 card.put_back(facts)

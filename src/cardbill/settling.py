@@ -179,7 +179,7 @@ def _unauthorised(
     match = deck.match(number, answered)
     if plan.unauthorised_calls is Unauthorised.NOTE or match is None:
         return card.note(call_id, Outcome.UNAUTHORISED, told, at)
-    if not card.opened:
+    if not card.in_use:
         first_use(card, batch, shelf, at)
     seconds = whole_seconds(told.talk_ms)
     request = CallRequest(call_id=call_id, number=number, credentials=())

@@ -74,7 +74,7 @@ def send_all(
         reason = Denial.NOT_SOLD
     elif batch.effective_at is not None and at < batch.effective_at:
         reason = Denial.NOT_YET_EFFECTIVE
-    elif card.first_used_at is not None or card.opened:
+    elif card.first_used_at is not None:
         reason = Denial.EXHAUSTED  # it is a card in use, no voucher
     if reason is not None:
         return Denied(reason=reason, card_id=card.id)

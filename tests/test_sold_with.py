@@ -380,6 +380,24 @@ def test_a_charge_that_waits_comes_before_what_expiry_takes(kind: str, tmp_path:
         shop.check_books()
 
 
+@pytest.mark.parametrize("trigger", ["period", "inactivity"])
+@pytest.mark.parametrize("swept", [False, True])
+def test_an_empty_card_that_gets_money_pays_nothing_for_before(trigger, swept, tmp_path: Path):
+    weekly = Charge(name="weekly", trigger=trigger, amount=Money(1, USD), every=WEEKLY.every)
+    with sold("memory", tmp_path, charges=[weekly]) as shop:
+        call(shop, "c1", 60, to=UK)
+        shop.bill.accounts.refund("B/1", key="a", actor="ann", reason="asked for it")
+        for _ in range(4):
+            shop.clock.now += timedelta(days=7)
+            if swept:
+                shop.bill.sweep()
+        shop.bill.accounts.credit("B/1", 2, key="b", actor="ann", reason="sorry")
+        assert shop.bill.card("B/1").balance == Money(2, USD)
+        shop.clock.now += timedelta(days=7)
+        assert shop.bill.card("B/1").balance == Money(1, USD)
+        shop.check_books()
+
+
 def test_periods_of_inactivity_are_counted_from_the_last_call(tmp_path: Path):
     idle = evolve(WEEKLY, name="idle fee", trigger="inactivity")
     with sold("memory", tmp_path, charges=[idle]) as shop:

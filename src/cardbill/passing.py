@@ -53,7 +53,9 @@ def catch_up(card: Card, shelf: Snapshot, at: datetime, *, since: datetime | Non
         since: What was done before was done at this instant; ``None``: nothing was.
     """
     card.waiting = False
-    if since is None and not card.holds and (card.due_at is None or card.due_at > at):
+    skips = not card.balance and (card.periods or card.idle)  # see _charges
+    nothing_due = card.due_at is None or card.due_at > at
+    if since is None and nothing_due and not card.holds and not skips:
         return  # as it was left
     terms = _terms(card, shelf)
     now = since

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,18 @@ def test_an_expired_card_is_not_revived_otherwise(tmp_path: Path):
         shop.clock.now += timedelta(days=3)
         assert denied(shop.bill.accounts.recharge("B/1", 1, key="a")) == "expired"
         assert shop.bill.card("B/1").status is Status.EXPIRED
+
+
+def test_no_recharge_is_taken_for_a_card_whose_batch_is_over(tmp_path: Path):
+    over = {"expiration_date": date(2025, 3, 20)}
+    with sold("memory", tmp_path, batch=over, recharge_days=30, recharge_revives=True) as shop:
+        call(shop, "c1", 60, to=UK)
+        done(shop.bill.accounts.recharge("B/1", 1, key="a"))
+        shop.clock.now += timedelta(days=30)
+        assert denied(shop.bill.accounts.recharge("B/1", 1, key="b")) == "expired"
+        shop.bill.sweep()
+        assert ledger_of(shop, "B/1")[-1] == ("breakage", -5_940_000)
+        shop.check_books()
 
 
 def test_what_was_recharged_by_hand_in_the_database_is_seen(tmp_path: Path):

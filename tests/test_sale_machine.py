@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,7 @@ def sold(kind: str, folder: Path, seed: int) -> Iterator[Shop]:
         "tax_jurisdiction": "X",
         "expires_days_after_first_use": rng.choice((None, 4, 15, 60)),
         "validity": rng.choice(("first_use", "first_answer")),
+        "expiration_date": rng.choice((None, None, None, date(2025, 3, 20), date(2025, 5, 5))),
         "time_zone": rng.choice(("UTC", "America/New_York")),
     }
     folder.mkdir(exist_ok=True)
@@ -228,8 +229,15 @@ class Business:
                 self.seen[f"{what}{' replayed' if answer.replayed else ''}"] += 1
                 if isinstance(answer, Operation | CallRecord) and not answer.replayed:
                     self.done.append((what, ask, answer))
+                if what in ("recharge", "transfer") and not answer.replayed:
+                    self.check_put_on(answer)
         self.asked.append((what, ask))
         return answer
+
+    def check_put_on(self, answer: Operation) -> None:
+        """Nobody pays for a card that has expired, to lose it at once."""
+        card = self.shop.stored(answer.other or answer.card_id)
+        assert not card.expired(self.shop.clock.now)
 
     # -- time
 

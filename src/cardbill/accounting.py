@@ -102,7 +102,7 @@ def unusable_for(card: Card, request: Request, shelf: Snapshot, at: datetime) ->
     if stopped := blocked(card, shelf):
         return stopped
     recharges = request.kind in (OperationKind.RECHARGE, OperationKind.TRANSFER_IN)
-    if card.expired(at) and not (recharges and plan_of_card(card, shelf)[1].recharge_revives):
+    if card.expired(at) and not (recharges and _revives(card, shelf, at)):
         return Denied(reason=Denial.EXPIRED, card_id=card.id)
     return None
 
@@ -118,16 +118,29 @@ def recharged(
 ) -> None:
     """Do what a recharge triggers: the validity is extended, charges are taken."""
     card.touch(at)
-    if plan.recharge_days is not None and card.expires_at is not None:
-        last = at.astimezone(batch.zone).date() + timedelta(days=plan.recharge_days)
-        until = end_of_day(last, batch.zone)
-        if batch.expires_at is not None:
-            until = min(until, batch.expires_at)
-        card.expires_at = max(card.expires_at, until)
+    card.expires_at = _extended(card, batch, plan, at)
     rules = shelf.taxes(batch, at)
     for charge in plan.charges:
         if charge.trigger is Trigger.RECHARGE and charge.effective(at):
             charging.take(card, charge, charge.comes_to(amount), rules, at, reference)
+
+
+def _revives(card: Card, shelf: Snapshot, at: datetime) -> bool:
+    """Say whether a recharge makes an expired card good again: no batch outlives its date."""
+    batch, plan = plan_of_card(card, shelf)
+    until = _extended(card, batch, plan, at)
+    return plan.recharge_revives and until is not None and at < until
+
+
+def _extended(card: Card, batch: Batch, plan: Plan, at: datetime) -> datetime | None:
+    """Return until when a card is good once it is recharged; ``None``: for ever."""
+    if plan.recharge_days is None or card.expires_at is None:
+        return card.expires_at
+    last = at.astimezone(batch.zone).date() + timedelta(days=plan.recharge_days)
+    until = end_of_day(last, batch.zone)
+    if batch.expires_at is not None:
+        until = min(until, batch.expires_at)
+    return max(card.expires_at, until)
 
 
 def _buy(

@@ -20,7 +20,7 @@ from cardbill.errors import (
     UnknownName,
     WrongCurrency,
 )
-from tests.building import STORES, UK, Shop
+from tests.building import START, STORES, UK, Shop
 from tests.test_sold_with import BONUS, ON_TOP, WEEKLY, call, fee, posted, sold, taxed
 
 WHO: dict[str, Any] = {"actor": "ann", "reason": "ticket 7"}
@@ -115,6 +115,19 @@ def test_a_manual_charge_is_taken_as_often_as_it_is_asked_for(shop: Shop):
         with pytest.raises(InvalidInput, match=unknown):
             shop.bill.accounts.charge("B/1", unknown, key="b", **WHO)
     assert shop.bill.audit().clean
+
+
+def test_a_manual_charge_is_taken_as_the_plan_has_it(tmp_path: Path):
+    tomorrow = START + timedelta(days=1)
+    sheets = fee("sheets", "manual", "0.05", quantity=4, effective_from=tomorrow)
+    with sold("memory", tmp_path, charges=[sheets]) as shop:
+        call(shop, "c1", 60, to=UK)
+        with pytest.raises(InvalidInput, match=r"not in force.*sheets"):
+            shop.bill.accounts.charge("B/1", "sheets", key="a", **WHO)
+        shop.clock.now = tomorrow
+        taken = done(shop.bill.accounts.charge("B/1", "sheets", key="a", quantity=2, **WHO))
+        assert (taken.amount, taken.quantity) == (Money("0.40", USD), 2)
+        shop.check_books()
 
 
 def test_a_package_is_bought_with_the_money_of_the_card(shop: Shop):

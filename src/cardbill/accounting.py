@@ -48,8 +48,8 @@ def operate(
     Raises:
         IdempotencyMismatch: It was done before with another request.
         TransitionRefused: The card was never used: its account is not open.
-        InvalidInput: The plan has no such charge or package; or the balance would be too
-            large for the ledger.
+        InvalidInput: The plan has no such charge in force, or no such package; or the
+            balance would be too large for the ledger.
     """
     if done is not None:
         return request.again(done)
@@ -71,7 +71,8 @@ def operate(
             return short_of_money(card)
         card.post(_TAKEN_OFF[kind], -amount, at, reference)
     elif kind is OperationKind.CHARGE:
-        charge = evolve(_charge(plan, request.name), quantity=request.quantity)
+        charge = _charge(plan, request.name, at)
+        charge = evolve(charge, quantity=charge.quantity * request.quantity)
         amount = charge.units
         if not charging.take(card, charge, amount, shelf.taxes(batch, at), at, reference):
             return short_of_money(card)
@@ -165,10 +166,12 @@ def _buy(
     return record_done(card, request, package.price_units, at)
 
 
-def _charge(plan: Plan, name: str) -> Charge:
+def _charge(plan: Plan, name: str, at: datetime) -> Charge:
     found = (c for c in plan.charges if c.name == name and c.trigger is Trigger.MANUAL)
     if (charge := next(found, None)) is None:
         raise InvalidInput("charge", name, f"is no manual charge of plan {plan.name!r}")
+    if not charge.effective(at):
+        raise InvalidInput("charge", name, f"is not in force now, by plan {plan.name!r}")
     return charge
 
 

@@ -173,8 +173,8 @@ class Accounts:
 
         Raises:
             MissingFields: No actor or reason is given.
-            InvalidInput: The plan has no manual charge of that name; or the quantity or the
-                key cannot be used.
+            InvalidInput: The plan has no manual charge of that name, or not in force now; or
+                the quantity or the key cannot be used.
             UnknownName, IdempotencyMismatch, TransitionRefused: As for :meth:`recharge`.
         """
         check_count("quantity", quantity, 1, 1_000_000)

@@ -110,11 +110,12 @@ def charges(rng: random.Random) -> list[Charge]:
 
 
 def a_package(rng: random.Random, unit: str, given: str) -> Package:
-    quantity: dict[str, Any] = {
+    quantities: dict[str, dict[str, Any]] = {
         "seconds": {"seconds": rng.choice((37, 400, 3_000))},
         "calls": {"calls": rng.choice((1, 3))},
         "amount": {"amount": Money(rng.choice(("0.05", "0.777777")), USD)},
-    }[unit]
+    }
+    quantity = quantities[unit]
     if given == "bought" and rng.random() < 0.7:
         quantity["price"] = Money("0.45", USD)
     return Package(
@@ -156,7 +157,7 @@ def plan(rng: random.Random) -> dict[str, Any]:
 def sold(kind: str, folder: Path, seed: int) -> Iterator[Shop]:
     """A shop with a batch T of this seed's terms."""
     rng = random.Random(f"terms {seed}")
-    batch = {
+    batch: dict[str, Any] = {
         "taxable": True,
         "tax_jurisdiction": "X",
         "expires_days_after_first_use": rng.choice((None, 4, 15, 60)),
@@ -193,7 +194,7 @@ class Business:
         self.bought = [p.name for p in sold_with.packages if p.given is Given.BOUGHT]
         self.number: dict[str, int] = {}
         self.used: dict[str, int] = {}
-        self.done: list[tuple[str, Ask, object]] = []  # what was done under a key, its answer
+        self.done: list[tuple[str, Ask, Any]] = []  # what was done under a key, its answer
         self.asked: list[tuple[str, Ask]] = []
         self.count = 0
         self.pins = {serial: shop.pin(serial, "T") for serial in (1, 2, 3, *VOUCHERS)}

@@ -245,6 +245,9 @@ class Business:
     def wait(self) -> None:
         minutes = self.rng.choice((1, 1, 1, 10, 10, 10, 60, 60, 400, 700, 3_000, 12_000, 50_000))
         until = self.shop.clock.now + timedelta(minutes=minutes)
+        if self.rng.random() < 0.3:  # to where much ends and begins, while calls are open
+            day = self.shop.clock.now.replace(hour=0, minute=0, second=0) + timedelta(days=1)
+            until = max(self.shop.clock.now, day + timedelta(minutes=self.rng.choice((-9, 1))))
         while self.sweeps is not None and self.sweeps.random() < 0.5:
             left = (until - self.shop.clock.now) // timedelta(seconds=1)
             self.shop.clock.tick(seconds=self.sweeps.randrange(left + 1))

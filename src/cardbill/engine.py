@@ -349,7 +349,8 @@ class Engine(CallFlow):
 
         Raises:
             InvalidNumber: `to` is none.
-            InvalidInput: An argument cannot be used; or the plan's cards cannot call `to`.
+            InvalidInput: An argument cannot be used; or the plan's cards cannot call `to`; or
+                they pay charges, which are not reckoned with.
             UnknownName: There is no such plan.
         """
         number = self._plan(self._access(access)).called(to)

@@ -27,6 +27,7 @@ from cardbill.bands import DAY_SECONDS
 from cardbill.batches import Batch
 from cardbill.cards import Card
 from cardbill.catalogue import DECK, Snapshot
+from cardbill.charges import Trigger
 from cardbill.decks import Deck, DeckRow, Match
 from cardbill.disclosing import Disclosure, disclose
 from cardbill.errors import InvalidInput
@@ -231,6 +232,10 @@ def for_card(asked: Asked, card: Card, shelf: Snapshot, at: datetime) -> CallExp
     return _explained(asked, card, shelf.batch(card.batch), shelf, at)
 
 
+_NO_CALLERS = {Trigger.MANUAL, Trigger.RECHARGE}
+"""What triggers charges that no caller pays by calling, or by waiting."""
+
+
 def disclosed(
     name: str,
     number: str,
@@ -242,9 +247,13 @@ def disclosed(
     """Return what a card of a value gives, by a plan, in calls to a number.
 
     Raises:
-        InvalidInput: The plan has no rate for the number, or bars it.
+        InvalidInput: The plan has no rate for the number, or bars it; or it has charges that
+            buyers would have to be told of, which are not reckoned with.
     """
     plan = shelf.plan(name)
+    if charged := [c.name for c in plan.charges if c.trigger not in _NO_CALLERS]:
+        problem = f"has charges that a disclosure does not reckon with: {', '.join(charged)}"
+        raise InvalidInput("plan", name, problem)
     deck = shelf.deck(plan.deck)
     match = deck.match(number, at)
     if match is None or match.blocked or shelf.among(plan.barred, number):

@@ -28,7 +28,6 @@ from cardbill import (
     Status,
     authorization,
 )
-from cardbill.authorization import CallRequest
 from cardbill.cards import Card
 from cardbill.catalogue import Snapshot, encode
 from cardbill.errors import (
@@ -50,6 +49,7 @@ from cardbill.errors import (
     WrongKey,
 )
 from cardbill.instants import to_micros
+from cardbill.reach import CallRequest
 from cardbill.storage.memory import MemoryStorage
 from tests.building import (
     BARRED,

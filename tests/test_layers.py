@@ -67,6 +67,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "packages",
         "buckets",
         "callterms",
+        "usagelimits",
         "saleterms",
     ),
     ("flags", "carriers", "routing", "plans", "catalogue"),
@@ -85,6 +86,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "answers",
+        "reach",
         "authorization",
         "settling",
         "accounting",

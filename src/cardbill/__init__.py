@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from cardbill.taxes import PriceLine, Taxed, TaxLine
     from cardbill.taxregions import TaxFollows, TaxRegions
     from cardbill.throttling import GuessLimit, GuessPool, Throttle
+    from cardbill.usagelimits import UsageLimit
 
 # Where each public name lives; a module is imported when a name of it is first used.
 _HOMES = {
@@ -140,6 +141,7 @@ _HOMES = {
     "taxes": ("PriceLine", "TaxLine", "Taxed"),
     "taxregions": ("TaxFollows", "TaxRegions"),
     "throttling": ("GuessLimit", "GuessPool", "Throttle"),
+    "usagelimits": ("UsageLimit",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -250,6 +252,7 @@ __all__ = [
     "Unauthorised",
     "Unit",
     "Unreported",
+    "UsageLimit",
     "Utilisation",
     "Validity",
     "__version__",

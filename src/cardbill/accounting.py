@@ -13,7 +13,7 @@ from attrs import evolve
 
 from cardbill import charging, money
 from cardbill.answers import Denied
-from cardbill.authorization import blocked, plan_of
+from cardbill.authorization import blocked
 from cardbill.charges import Charge, Trigger
 from cardbill.denials import Denial
 from cardbill.errors import InvalidInput, TransitionRefused
@@ -22,6 +22,7 @@ from cardbill.ledger import EntryKind
 from cardbill.operations import Operation, OperationKind, Request
 from cardbill.packages import Given
 from cardbill.passing import bought
+from cardbill.reach import plan_of
 from cardbill.status import Status
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from attrs import evolve
 from cardbill import authorization, settling
 from cardbill.answers import Caller, Credential, Denied, Grant
 from cardbill.attempts import Attempts
-from cardbill.authorization import CallRequest
 from cardbill.calls import CallRecord, check_call_id, parse_handle, report
 from cardbill.carriers import check_busy
 from cardbill.catalogue import NotLoaded
@@ -36,6 +35,7 @@ from cardbill.keyring import ANI
 from cardbill.names import check_count
 from cardbill.passing import catch_up
 from cardbill.presented import Presented
+from cardbill.reach import CallRequest
 from cardbill.rekeying import Mover
 from cardbill.rows import call_key, card_from_row, report_to_suspense
 from cardbill.runner import Runner

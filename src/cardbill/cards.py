@@ -9,6 +9,7 @@ and for each bucket of a package, given = left + used + expired.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,7 @@ from cardbill.operations import Operation, Outgoing
 from cardbill.packages import Package, Unit
 from cardbill.routing import Route
 from cardbill.status import Status, derive
+from cardbill.usagelimits import Slot, noted
 
 _ENTRIES = {
     BillKind.PRICE: EntryKind.CALL,
@@ -58,6 +60,8 @@ class Card:
             inactivity, every one that its plan has.
         cycle: The billing cycle for which packages were given last; ``None``: none was.
         outgoing: Transfers under way to other cards, by key.
+        usage: What its calls were and took lately, by the hours of its plan's limits of use.
+        moving: The plan it moves to, its version, and when; ``None``: it stays.
         active_at: When it was active last, where its plan charges for inactivity.
         answered: It has had a billed call.
         due_at: When time changes it next; ``None``: never, as far as is known.
@@ -95,6 +99,8 @@ class Card:
     active_at: datetime | None = None
     answered: bool = False
     outgoing: dict[str, Outgoing] = field(factory=dict)
+    usage: dict[int, list[Slot]] = field(factory=dict)
+    moving: tuple[str, int, datetime] | None = None
     due_at: datetime | None = None
     waiting: bool = field(default=False, eq=False)
     entry_count: int = 0
@@ -205,6 +211,17 @@ class Card:
         """Start the validity of a card that waited for its first answered call."""
         self.awaits_answer = False
         self.expires_at = expires_at
+
+    def begin(self, hold: Hold, limits: Sequence[int] = ()) -> None:
+        """Begin a granted call: set its money aside, and count it.
+
+        Args:
+            hold: The money and the terms.
+            limits: The hours of the limits of use that its plan has.
+        """
+        self.hold(hold)
+        self.usage = {hours: self.usage.get(hours, []) for hours in limits}
+        self._note_usage(hold.granted_at, calls=1)
 
     def hold(self, hold: Hold) -> None:
         """Set a granted call's money aside."""
@@ -381,6 +398,8 @@ class Card:
             for line in record.lines:
                 if amount := line.amount - posted.get(line[:2], 0):
                     self.post(_ENTRIES[line.kind], -amount, at, record.call_id, line.name)
+        if taken := record.total_units - before.total_units:
+            self._note_usage(at, units=taken)
         if record.draws or before.draws:
             record = evolve(record, draws=self._use(record.draws, before.draws))
         self.records.append(record)
@@ -408,6 +427,10 @@ class Card:
             if units:
                 done.append(draw._replace(units=units))
         return tuple(done)
+
+    def _note_usage(self, at: datetime, *, calls: int = 0, units: int = 0) -> None:
+        for hours, slots in self.usage.items():
+            self.usage[hours] = noted(slots, hours, at, calls, units)
 
     def _note_package(self, kind: EntryKind, bucket: Bucket, quantity: int, at: datetime) -> None:
         reference = f"bucket {bucket.number}"

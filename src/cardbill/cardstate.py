@@ -75,8 +75,9 @@ def dump_card(card: Card) -> bytes:
 
 
 def _rest(card: Card) -> list[Any]:
-    """What only cards of plans with packages or charges have."""
-    if not (card.bucket_count or card.owed or card.periods or card.idle or card.outgoing):
+    """What only cards of plans with packages, charges or limits of use have, or that move."""
+    state = (card.bucket_count, card.owed, card.periods, card.idle, card.outgoing)
+    if not (any(state) or card.usage or card.moving):
         return []
     rest = [
         [_bucket(bucket) for bucket in card.buckets.values()],
@@ -87,6 +88,8 @@ def _rest(card: Card) -> list[Any]:
         card.cycle,
         _micros(card.active_at),
         [[key, to, amount, to_micros(at)] for key, (to, amount, at) in card.outgoing.items()],
+        [[hours, slots] for hours, slots in card.usage.items()],
+        card.moving and [*card.moving[:2], to_micros(card.moving[2])],
     ]
     return [] if rest == _NO_REST else rest
 
@@ -109,7 +112,8 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         *more,
     ) = _decode(state.decode())
     due_at, *rest = more or [0]  # of before this was kept: look what time has done
-    buckets, bucket_count, owed, periods, idle, cycle, active_at, outgoing = rest or _NO_REST
+    buckets, bucket_count, owed, periods, idle, cycle, active_at, *later = _whole(rest)
+    outgoing, usage, moving = later
     opened = [_load_hold(hold, currency) for hold in holds]
     return Card(
         id=card_id,
@@ -142,10 +146,17 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         cycle=cycle,
         active_at=_instant(active_at),
         outgoing={key: Outgoing(to, units, from_micros(at)) for key, to, units, at in outgoing},
+        usage={hours: [(*slot,) for slot in slots] for hours, slots in usage},
+        moving=moving and (moving[0], moving[1], from_micros(moving[2])),
     )
 
 
-_NO_REST: list[Any] = [[], 0, {}, {}, {}, None, None, []]
+_NO_REST: list[Any] = [[], 0, {}, {}, {}, None, None, [], [], None]
+
+
+def _whole(rest: list[Any]) -> list[Any]:
+    """Return what :func:`_rest` wrote, with what it did not write yet when it did."""
+    return [*rest, *_NO_REST[len(rest) :]]
 
 
 def dump_record(record: CallRecord) -> bytes:

@@ -34,6 +34,8 @@ from cardbill.saleterms import (
     charge_to_dict,
     cycle_from_list,
     cycle_to_list,
+    limit_from_dict,
+    limit_to_dict,
     package_from_dict,
     package_to_dict,
 )
@@ -318,6 +320,7 @@ def _plan_fields(plan: Plan) -> dict[str, Any]:
         "ani_confirm": plan.ani_confirm,
         "ani_rebind": plan.ani_rebind.value,
         "barred": plan.barred,
+        "usage_limits": [limit_to_dict(limit) for limit in plan.usage_limits],
         "recharge_days": plan.recharge_days,
         "recharge_revives": plan.recharge_revives,
         "packages": [package_to_dict(package) for package in plan.packages],
@@ -333,6 +336,7 @@ def _plan(content: bytes) -> Plan:
         **{
             **fields,
             "billing_cycle": cycle_from_list(fields["billing_cycle"]),
+            "usage_limits": [limit_from_dict(each) for each in fields.get("usage_limits", ())],
             "packages": [package_from_dict(each) for each in fields.get("packages", ())],
             "charges": [charge_from_dict(each) for each in fields.get("charges", ())],
             "minimum_balance": minimum and _money(minimum),

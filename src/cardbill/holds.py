@@ -38,6 +38,8 @@ class LimitedBy(Enum):
     """The card expires."""
     RATE = "rate"
     """The maximum charge of its rate; or 31 days, where the call is rated by several bands."""
+    SPENDING = "spending"
+    """The plan's limit of what calls may take within some hours."""
     SLICE = "slice"
     """Only the slice granted so far: ask for the next one."""
 
@@ -165,7 +167,9 @@ def reported(hold: Hold, used_seconds: int, number: int, at: datetime) -> Hold:
     return evolve(hold, used_seconds=used_seconds, extension=number, renewed_at=at)
 
 
-def renewed(hold: Hold, available: int, offers: tuple[Draw, ...]) -> Hold:
+def renewed(
+    hold: Hold, available: int, offers: tuple[Draw, ...], by: LimitedBy = LimitedBy.MONEY
+) -> Hold:
     """Return a hold that covers the talk time reported so far and one slice more.
 
     As far as money, plan and expiry allow, and never less than before: the switch has been
@@ -175,13 +179,14 @@ def renewed(hold: Hold, available: int, offers: tuple[Draw, ...]) -> Hold:
         hold: The hold as it is.
         available: Ledger units that may be held beside what is held for it already.
         offers: What the buckets that it draws on can give it, with what it holds of them.
+        by: Why no more may be held: money, or the plan's limit of spending.
     """
     if hold.slice_seconds is None or hold.max_seconds is None:
         return hold
     wanted = hold.used_seconds + hold.slice_seconds
     terms = evolve(hold.terms, draws=offers)
     limit = terms.longest(hold.amount + available, hold.cap_seconds, hold.granted_at)
-    seconds, limited_by = limit.seconds, limiting(limit, hold.cap_seconds, hold.capped_by)
+    seconds, limited_by = limit.seconds, limiting(limit, hold.cap_seconds, hold.capped_by, by)
     if seconds is None or wanted < seconds:
         seconds, limited_by = wanted, LimitedBy.SLICE
     if seconds < hold.max_seconds:
@@ -190,10 +195,22 @@ def renewed(hold: Hold, available: int, offers: tuple[Draw, ...]) -> Hold:
     return evolve(hold, max_seconds=seconds, limited_by=limited_by, amount=amount, terms=kept)
 
 
-def limiting(limit: Limit, cap: int | None, capped_by: LimitedBy | None) -> LimitedBy | None:
-    """Return why a call may last no longer than a limit that was found under a cap."""
+def limiting(
+    limit: Limit,
+    cap: int | None,
+    capped_by: LimitedBy | None,
+    of_money: LimitedBy = LimitedBy.MONEY,
+) -> LimitedBy | None:
+    """Return why a call may last no longer than a limit that was found under a cap.
+
+    Args:
+        limit: How long it may last.
+        cap: The most seconds for other reasons than money.
+        capped_by: Which.
+        of_money: Why there was no more money: the card has none, or may not spend it.
+    """
     if limit.by_money:
-        return LimitedBy.MONEY
+        return of_money
     return capped_by if limit.seconds == cap else LimitedBy.RATE
 
 

@@ -26,6 +26,7 @@ from cardbill.names import (
 )
 from cardbill.packages import Given, Package, check_packages
 from cardbill.routing import LEAST_COST, Routing
+from cardbill.usagelimits import UsageLimit, check_limits
 
 if TYPE_CHECKING:
     from moneyed import Currency, Money
@@ -88,6 +89,10 @@ def _charges(value: Iterable[Charge]) -> tuple[Charge, ...]:
     return tuple(value)
 
 
+def _limits(value: Iterable[UsageLimit]) -> tuple[UsageLimit, ...]:
+    return tuple(value)
+
+
 def _code(currency: str | Currency) -> str:
     return money.currency_code("currency", currency) if currency else ""
 
@@ -118,6 +123,8 @@ class Plan:
             operator (the default).
         ani_rebind: What happens when the number is another card's: ``refuse`` (the default)
             or ``move``.
+        usage_limits: How many calls a card may begin, and what they may cost, within some
+            hours: at most 5 limits.
         barred: Prefixes, and names of destination groups, that cannot be called.
         recharge_days: A recharge makes a card good for so many days after its local date, if
             that is longer, but not beyond the batch's expiration date; ``None``: it does not.
@@ -146,6 +153,7 @@ class Plan:
     ani_limit: int = 0
     ani_confirm: bool = True
     ani_rebind: Rebind = field(default=Rebind.REFUSE, converter=_rebind)
+    usage_limits: tuple[UsageLimit, ...] = field(default=(), converter=_limits)
     barred: tuple[str, ...] = field(default=(), converter=_barred)
     recharge_days: int | None = None
     recharge_revives: bool = False
@@ -177,6 +185,7 @@ class Plan:
         check_kind("recharge_revives", self.recharge_revives, bool)
         if self.recharge_revives and self.recharge_days is None:
             raise MissingFields("plan whose recharges revive", ["recharge_days"])
+        check_limits(self.usage_limits, self.currency)
         check_packages(self.packages, self.currency)
         check_charges(self.charges, self.currency)
         renewed = [package.name for package in self.packages if package.given is Given.CYCLE]

@@ -14,15 +14,7 @@ from attrs import evolve, frozen
 
 from cardbill import money
 from cardbill.answers import Denied, Grant
-from cardbill.authorization import (
-    CallRequest,
-    call_terms,
-    cap_of,
-    decide,
-    first_use,
-    plan_of,
-    routes_of,
-)
+from cardbill.authorization import decide, first_use
 from cardbill.bands import DAY_SECONDS
 from cardbill.batches import Batch
 from cardbill.cards import Card
@@ -35,6 +27,7 @@ from cardbill.explaining import Explanation, decimal_text, explain
 from cardbill.holds import LimitedBy, limiting
 from cardbill.names import check_count
 from cardbill.plans import Plan
+from cardbill.reach import CallRequest, call_terms, cap_of, plan_of, routes_of, spendable
 from cardbill.recounting import bill_lines
 from cardbill.routing import Refused, Route
 from cardbill.tariffs import LONGEST_SPLIT_SECONDS
@@ -375,8 +368,9 @@ def _offered(
     due = terms.bill(told.seconds, at, first=not card.answered)
     bill = Explanation("Bill", tuple(bill_lines(due, price.units)), told.currency)
     cap = cap_of(card, batch, plan, at)
-    limit = terms.longest(card.available, cap[0], at)
-    longest, by = limit.seconds, limiting(limit, *cap)
+    available, of_money = spendable(card, plan, at)
+    limit = terms.longest(available, cap[0], at)
+    longest, by = limit.seconds, limiting(limit, *cap, of_money)
     if limit.by_money and longest is not None and longest <= tariff.unbilled_seconds(at):
         longest = 0  # as an authorization denies it
     found, refused = routes_of(
@@ -386,7 +380,7 @@ def _offered(
         told,
         price=price,
         bill=bill,
-        available_units=card.available,
+        available_units=available,
         max_seconds=longest,
         limited_by=by,
         routes=tuple(_offer(route, told, price, shelf) for route in found),

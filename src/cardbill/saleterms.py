@@ -1,4 +1,4 @@
-"""Charges and packages as plain dictionaries: how the catalogue stores a plan's."""
+"""Charges, packages and limits as plain dictionaries: how the catalogue stores a plan's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cardbill.charges import Charge
 from cardbill.cycles import BillingCycle
 from cardbill.instants import from_micros, to_micros
 from cardbill.packages import Package
+from cardbill.usagelimits import UsageLimit
 
 
 def cycle_to_list(cycle: BillingCycle) -> list[Any]:
@@ -87,6 +88,17 @@ def package_from_dict(stored: Mapping[str, Any]) -> Package:
             "valid": _cycle(stored.get("valid")),
         }
     )
+
+
+def limit_to_dict(limit: UsageLimit) -> dict[str, Any]:
+    """Return a limit of use as JSON can hold it."""
+    spend = None if limit.spend is None else _amount(limit.spend)
+    return {"hours": limit.hours, "calls": limit.calls, "spend": spend}
+
+
+def limit_from_dict(stored: Mapping[str, Any]) -> UsageLimit:
+    """Return the limit that :func:`limit_to_dict` wrote."""
+    return UsageLimit(**{**stored, "spend": _money(stored["spend"])})
 
 
 def _amount(amount: Any) -> list[Any]:

@@ -12,15 +12,7 @@ from datetime import datetime, timedelta
 from attrs import evolve
 
 from cardbill.answers import Denied, Grant
-from cardbill.authorization import (
-    CallRequest,
-    blocked,
-    call_terms,
-    first_use,
-    grant_of,
-    plan_of,
-    unusable,
-)
+from cardbill.authorization import blocked, first_use, grant_of, unusable
 from cardbill.buckets import Draw
 from cardbill.calls import CallRecord, Outcome, Report
 from cardbill.cards import Card
@@ -31,12 +23,14 @@ from cardbill.exchange import Quote, itself
 from cardbill.holds import Hold, LimitedBy, renewed, reported, whole_seconds
 from cardbill.packages import Unit
 from cardbill.plans import Unauthorised
+from cardbill.reach import CallRequest, call_terms, plan_of, spendable
 from cardbill.routing import Route
 
 _NO_MORE = {
     LimitedBy.MONEY: Denial.INSUFFICIENT_BALANCE,
     LimitedBy.PLAN: Denial.LIMIT_REACHED,
     LimitedBy.EXPIRY: Denial.EXPIRED,
+    LimitedBy.SPENDING: Denial.LIMIT_REACHED,
     LimitedBy.SLICE: Denial.LIMIT_REACHED,
     LimitedBy.RATE: Denial.LIMIT_REACHED,
 }
@@ -81,7 +75,9 @@ def extend(
             _answered(card, hold, at - timedelta(seconds=used_seconds), shelf)
         hold = reported(hold, used_seconds, number, at)
         if stopped is None:
-            hold = renewed(hold, card.available, _offers(card, hold))
+            plan, _ = plan_of(card, shelf.batch(card.batch), shelf)
+            available, by = spendable(card, plan, at)
+            hold = renewed(hold, available, _offers(card, hold), by)
         card.replace(hold)
     if stopped is not None:
         return stopped

@@ -180,6 +180,14 @@ class Card:
         self.sold = True
         self.plan = plan
 
+    def move(self, at: datetime) -> None:
+        """Pin the card to the plan that it moves to."""
+        assert self.moving is not None  # noqa: S101  # the caller looked
+        name, version, _ = self.moving
+        self.plan, self.moving = (name, version), None
+        if self.opened:
+            self.post(EntryKind.PLAN, 0, at, f"version {version}", name)
+
     def void(self, at: datetime) -> None:
         """Withdraw a card that was never used, for good; its face value leaves the books."""
         self.voided = True

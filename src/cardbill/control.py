@@ -1,4 +1,4 @@
-"""What operators do to cards: sell, block, void; to a batch: block it, freeze serials.
+"""What operators do to cards: sell, move, block, void; to a batch: block it, freeze serials.
 
 Each leaves a line in the operators' log first, so that nothing is changed unlogged; a
 repeated request finds the fact set and changes nothing. Source: domain.md section 2.
@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from cardbill.cards import Card
-from cardbill.catalogue import FLAGS, PLAN, Snapshot
-from cardbill.errors import TransitionRefused
+from cardbill.catalogue import BATCH, FLAGS, PLAN, Snapshot
+from cardbill.errors import InvalidInput, TransitionRefused
 from cardbill.flags import BatchFlags, check_range
 from cardbill.inquiry import CardView, view_of
 from cardbill.instants import aware
 from cardbill.names import check_reason
-from cardbill.status import TRANSITIONS, Event
+from cardbill.passing import catch_up
+from cardbill.plans import check_assignable
+from cardbill.status import TRANSITIONS, Event, Status
 
 if TYPE_CHECKING:
     from cardbill.journal import Journal
@@ -93,7 +95,8 @@ class Control:
     ) -> CardView:
         """Mark a card sold: where its batch says so, it works from now on.
 
-        It is pinned to the newest version of its batch's plan, if there is one yet.
+        It is pinned to the newest version of its batch's plan, if there is one yet, unless it
+        was moved to another plan before.
 
         Raises:
             UnknownName: There is no such card.
@@ -102,7 +105,89 @@ class Control:
         """
         return self._change(card_id, Event.SELL, _sell, actor, reason, at)
 
+    def move(
+        self,
+        card_id: str,
+        plan: str,
+        *,
+        effective: datetime | None = None,
+        actor: str,
+        reason: str,
+        at: datetime | None = None,
+    ) -> CardView:
+        """Move a card to the newest version of a plan, now or on a later date.
+
+        Until then, and at that very instant, the plan it has counts. From then on calls are
+        granted under the other one, which charges and renews packages from its next period
+        on; buckets that were given stay, and calls in progress keep their terms. Where a
+        charge waits for a call to end, so does the move. What the card owes for charges that
+        the other plan does not have is not asked for any more. Another move takes the place
+        of one that has not happened yet; a move to the plan it has, now, calls that off.
+
+        Args:
+            card_id: ``batch/serial``.
+            plan: The plan's name.
+            effective: When; default: now. It needs no sweep to happen.
+            actor: Who does it.
+            reason: Why.
+            at: The instant; default: now.
+
+        Raises:
+            UnknownName: There is no such card or plan.
+            MissingFields: No actor or reason is given.
+            InvalidInput: `effective` is past, or no aware instant.
+            PlanRefused: The plan is billed on demand, or is in another currency.
+            TransitionRefused: The card is void.
+        """
+        batch = self._storage.view(card_id).card.batch
+        now, when, version = self._moving(batch, plan, effective, at)
+        self._log("move", card_id, actor, reason, plan=plan, version=version, effective=str(when))
+        return self._moved(card_id, (plan, version, when), now, unpinned=True)[1]
+
     # -- a batch --------------------------------------------------------------------------
+
+    def move_batch(
+        self,
+        batch: str,
+        plan: str,
+        *,
+        effective: datetime | None = None,
+        actor: str,
+        reason: str,
+        at: datetime | None = None,
+    ) -> int:
+        """Move a batch to the newest version of a plan: its cards one after the other.
+
+        Each moves as by :meth:`move`. Done now, the batch itself is assigned to the plan
+        first, so that cards which nobody has used yet begin with it. For a later date, every
+        card that there is gets its date; cards made after that get the plan that the batch
+        has then. Repeating it goes on where an error stopped it.
+
+        Returns:
+            How many cards were changed by this call.
+
+        Raises:
+            UnknownName: There is no such batch or plan.
+            MissingFields, InvalidInput, PlanRefused: As for :meth:`move`.
+            VersionConflict: Somebody else changed the batch meanwhile; nothing is changed.
+        """
+        now, when, version = self._moving(batch, plan, effective, at)
+        self._log(
+            "move-batch", batch, actor, reason, plan=plan, version=version, effective=str(when)
+        )
+        if at_once := when == now:
+            terms, newest = self._shelf.get(
+                lambda snapshot: (snapshot.batch(batch), snapshot.version(BATCH, batch))
+            )
+            if terms.plan != plan:
+                self._shelf.publish(evolve(terms, plan=plan), expected=newest)
+        moved = after = 0
+        while page := self._storage.find_cards(batch, after=after):
+            for row in page:
+                move = (plan, version, when)
+                moved += self._moved(row.id, move, now, unpinned=not at_once, void=True)[0]
+            after = page[-1].serial
+        return moved
 
     def sell_range(
         self,
@@ -194,6 +279,44 @@ class Control:
 
     # -- inside ---------------------------------------------------------------------------
 
+    def _moving(
+        self, batch: str, plan: str, effective: datetime | None, at: datetime | None
+    ) -> tuple[datetime, datetime, int]:
+        """Return now, when a batch's cards move, and to which version of the plan."""
+        now = self._instant(at)
+        when = now if effective is None else aware("effective", effective)
+        if when < now:
+            raise InvalidInput("effective", when, "is past")
+
+        def check(shelf: Snapshot) -> int:
+            check_assignable(shelf.plan(plan), shelf.batch(batch))
+            return shelf.version(PLAN, plan)
+
+        return now, when, self._shelf.get(check)
+
+    def _moved(
+        self,
+        card_id: str,
+        move: tuple[str, int, datetime],
+        at: datetime,
+        *,
+        unpinned: bool,
+        void: bool = False,
+    ) -> tuple[bool, CardView]:
+        """Move a card; return whether that changed anything, and how it stands."""
+
+        def decide(card: Card, _record: object, shelf: Snapshot) -> tuple[bool, CardView]:
+            if card.voided and not void:
+                raise TransitionRefused(card.id, Status.VOID.value, "move")
+            before = card.plan, card.moving
+            if not card.voided and (unpinned or card.plan is not None):
+                card.moving = None if move[:2] == card.plan and move[2] <= at else move
+                catch_up(card, shelf, at, since=at)
+            changed = before != (card.plan, card.moving)
+            return changed, view_of(card, shelf.flags(card.batch), at)
+
+        return self._runner.step(card_id, None, at, decide)
+
     def _change(
         self,
         card_id: str,
@@ -276,7 +399,7 @@ def _sell(card: Card, event: Event, shelf: Snapshot, at: datetime) -> None:
         return
     _check(card, event, at)
     plan = shelf.batch(card.batch).plan
-    card.sell(None if plan is None else (plan, shelf.version(PLAN, plan)))
+    card.sell(card.plan or (None if plan is None else (plan, shelf.version(PLAN, plan))))
 
 
 def _check(card: Card, event: Event, at: datetime) -> None:

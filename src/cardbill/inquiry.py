@@ -37,7 +37,8 @@ class CardView:
         face_units, balance_units, held_units: Ledger units; the balance includes holds.
         first_used_at: ``None``: never used.
         expires_at: ``None``: never, or not before its first use.
-        plan: The plan it is pinned to; ``None``: not sold or used yet.
+        plan, plan_version: The plan it is pinned to; ``None``: not sold or used yet.
+        moves_to, moves_at: The plan that it moves to, and when; ``None``: it stays.
         open_calls: The ids of calls in progress.
     """
 
@@ -52,6 +53,9 @@ class CardView:
     first_used_at: datetime | None
     expires_at: datetime | None
     plan: str | None
+    plan_version: int | None = None
+    moves_to: str | None = None
+    moves_at: datetime | None = None
     open_calls: tuple[str, ...]
 
     @property
@@ -141,5 +145,8 @@ def view_of(card: Card, flags: BatchFlags, at: datetime) -> CardView:
         first_used_at=card.first_used_at,
         expires_at=card.expires_at,
         plan=card.plan and card.plan[0],
+        plan_version=card.plan and card.plan[1],
+        moves_to=card.moving and card.moving[0],
+        moves_at=card.moving and card.moving[2],
         open_calls=tuple(card.holds),
     )

@@ -121,7 +121,8 @@ class Batches(Collection[Batch]):
         in_use = (row.first_used_at is not None for row in self._rows(name))
         if batch.plan is not None and any(in_use):
             raise TermsLocked(
-                f"batch {name!r} has cards in use with plan {batch.plan!r} and keeps it"
+                f"batch {name!r} has cards in use with plan {batch.plan!r}: "
+                "to move them too, use control.move_batch()"
             )
         self._shelf.publish(evolve(batch, plan=plan), expected=version)
 

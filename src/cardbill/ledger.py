@@ -52,6 +52,8 @@ class EntryKind(Enum):
     """A package: its quantity was given."""
     LOST = "lost"
     """A package: the quantity that was left expired."""
+    PLAN = "plan"
+    """It moved to the plan that the entry names; no money went."""
 
 
 PUT_ON = frozenset(

@@ -1,8 +1,8 @@
 """What time did to a card: replayed instant by instant before anything else is.
 
-Holds expire, buckets run out, packages are renewed, charges fall due, the card expires: at
-one instant in this order. Every step begins with it, so that the ledger does not depend on
-when, or whether, anybody swept. Source: domain.md section 4.
+Holds expire, buckets run out, packages are renewed, charges fall due, the card moves to another
+plan, it expires: at one instant in this order. Every step begins with it, so that the ledger
+does not depend on when, or whether, anybody swept. Source: domain.md section 4.
 """
 
 from __future__ import annotations
@@ -57,9 +57,11 @@ def catch_up(card: Card, shelf: Snapshot, at: datetime, *, since: datetime | Non
     nothing_due = card.due_at is None or card.due_at > at
     if since is None and nothing_due and not card.holds and not skips:
         return  # as it was left
-    terms = _terms(card, shelf)
+    terms, plan = _terms(card, shelf), card.plan
     now = since
     while True:
+        if card.plan != plan:  # it has just moved to this one
+            terms, plan = _terms(card, shelf), card.plan
         event = min(_events(card, terms, shelf, at), key=lambda each: each[:3], default=None)
         if event is None or event.at > at:
             break
@@ -130,8 +132,10 @@ def _events(card: Card, terms: _Terms | None, shelf: Snapshot, until: datetime) 
             for event in (*_renewals(card, terms), *_charges(card, terms, shelf, until))
             if not card.expired(event.at)
         )
+    if card.moving is not None:
+        yield _Event(card.moving[2], 4, 0, partial(_moves, card, shelf))
     if card.expires_at is not None and (card.available > 0 or card.has_numbers):
-        yield _Event(card.expires_at, 4, 0, partial(_card_expires, card))
+        yield _Event(card.expires_at, 5, 0, partial(_card_expires, card))
 
 
 def _hold_expires(card: Card, call_id: str, _now: datetime) -> bool:
@@ -142,6 +146,29 @@ def _hold_expires(card: Card, call_id: str, _now: datetime) -> bool:
 
 def _bucket_expires(card: Card, number: int, now: datetime) -> bool:
     card.run_out(number, now)
+    return True
+
+
+def _moves(card: Card, shelf: Snapshot, now: datetime) -> bool:
+    """Move a card to its next plan: what that renews and charges begins with its next period.
+
+    Packages and charges of an activation are given and taken by an activation only.
+    """
+    card.move(now)
+    if (terms := _terms(card, shelf)) is None:
+        card.cycle, card.periods, card.idle = None, {}, {}
+        return True
+    cycle = _cycle(terms)
+    card.cycle = None if cycle is None else cycle.at(now)
+    card.periods = {
+        charge.name: _periods(charge, terms.used_on, terms.batch).at(now) + 1
+        for charge in terms.plan.charges
+        if charge.trigger is Trigger.PERIOD
+    }
+    card.idle = {
+        charge.name: 1 for charge in terms.plan.charges if charge.trigger is Trigger.INACTIVITY
+    }
+    card.active_at = now if card.idle else None
     return True
 
 

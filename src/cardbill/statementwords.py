@@ -26,7 +26,7 @@ _WORDS = {
         ("call", "calls"),
         ("Face value", "Recharge", "Credit", "Transfer received", "Transfer sent", "Call"),
         ("Charge", "Tax", "Refund", "Write-off", "Expired balance", "Card voided"),
-        ("Package received", "Package expired"),
+        ("Package received", "Package expired", "Plan changed"),
     ),
     "es": (
         ("Extracto", "Tarjeta", "Desde", "Hasta"),
@@ -35,7 +35,7 @@ _WORDS = {
         ("llamada", "llamadas"),
         ("Valor inicial", "Recarga", "Abono", "Transferencia recibida", "Transferencia enviada"),
         ("Llamada", "Cargo", "Impuesto", "Reembolso", "Saldo retirado", "Saldo caducado"),
-        ("Tarjeta anulada", "Paquete recibido", "Paquete caducado"),
+        ("Tarjeta anulada", "Paquete recibido", "Paquete caducado", "Cambio de plan"),
     ),
     "fr": (
         ("Relevé", "Carte", "Du", "Au"),
@@ -44,7 +44,7 @@ _WORDS = {
         ("appel", "appels"),
         ("Valeur initiale", "Recharge", "Avoir", "Transfert reçu", "Transfert envoyé", "Appel"),
         ("Frais", "Taxe", "Remboursement", "Solde retiré", "Solde expiré", "Carte annulée"),
-        ("Forfait reçu", "Forfait expiré"),
+        ("Forfait reçu", "Forfait expiré", "Changement d'offre"),
     ),
     "de": (
         ("Kontoauszug", "Karte", "Von", "Bis"),
@@ -53,7 +53,7 @@ _WORDS = {
         ("Anruf", "Anrufe"),
         ("Startguthaben", "Aufladung", "Gutschrift", "Umbuchung erhalten", "Umbuchung gesendet"),
         ("Anruf", "Gebühr", "Steuer", "Erstattung", "Ausbuchung", "Verfallenes Guthaben"),
-        ("Karte storniert", "Paket erhalten", "Paket verfallen"),
+        ("Karte storniert", "Paket erhalten", "Paket verfallen", "Tarifwechsel"),
     ),
     "pt": (
         ("Extrato", "Cartão", "De", "Até"),
@@ -63,7 +63,7 @@ _WORDS = {
         ("Valor inicial", "Recarga", "Crédito concedido", "Transferência recebida"),
         ("Transferência enviada", "Chamada", "Encargo", "Imposto", "Reembolso"),
         ("Saldo retirado", "Saldo expirado", "Cartão anulado", "Pacote recebido"),
-        ("Pacote expirado",),
+        ("Pacote expirado", "Mudança de plano"),
     ),
 }
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     __version__: str
     from cardbill import errors
     from cardbill.access import AccessKind, AccessNumber, Asks, Stage
-    from cardbill.answers import Caller, Denied, Grant
+    from cardbill.answers import Caller, Denied, Grant, TalkTime
     from cardbill.audit import AuditReport
     from cardbill.bands import Band, BandRating
     from cardbill.batches import Batch, FirstUse, Validity
@@ -81,7 +81,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "access": ("AccessKind", "AccessNumber", "Asks", "Stage"),
     "audit": ("AuditReport",),
-    "answers": ("Caller", "Denied", "Grant"),
+    "answers": ("Caller", "Denied", "Grant", "TalkTime"),
     "bands": ("Band", "BandRating"),
     "batches": ("Batch", "FirstUse", "Validity"),
     "calls": ("CallRecord", "Outcome"),
@@ -237,6 +237,7 @@ __all__ = [
     "Status",
     "Step",
     "Swept",
+    "TalkTime",
     "Tax",
     "TaxFallback",
     "TaxFollows",

@@ -9,10 +9,12 @@ from enum import Enum
 
 from attrs import field, frozen
 
+from cardbill import money
 from cardbill.dialing import DialPlan, is_digits
 from cardbill.errors import InvalidInput, MissingFields
 from cardbill.names import check_choice, check_count, check_kind, check_language
 from cardbill.pins import LONGEST, SHORTEST_WITH_NUMBER
+from cardbill.rating import Rate
 
 LONGEST_ACCESS = 15
 """Digits of the longest access number."""
@@ -60,6 +62,10 @@ def _asks(value: Asks | str) -> Asks:
     return check_choice("credential", value, Asks)
 
 
+def _currency(currency: object) -> str:
+    return money.currency_code("cost_currency", currency) if currency else ""
+
+
 def _digits(number: object) -> str:
     """Return an access number's digits; a ``+`` and what people write between is left out."""
     digits = plain_access(number)
@@ -84,9 +90,12 @@ class AccessNumber:
         kind: Local (the default), national, mobile, toll-free or internal.
         credential: What its callers say who they are by: PIN (the default), card number and
             PIN, or their own number.
+        cost: What its provider charges for the time that callers are on it, as a toll-free
+            number's does; ``None``: nothing. It lowers the margin of calls.
+        cost_currency: The currency of that: ISO 4217 code, or ``moneyed.Currency``.
 
     Raises:
-        MissingFields: No number is given.
+        MissingFields: No number is given, or only one of cost and its currency.
         InvalidInput: A field has a value that cannot be used; it is named.
     """
 
@@ -97,6 +106,8 @@ class AccessNumber:
     pin_length: int | None = None
     kind: AccessKind = field(default=AccessKind.LOCAL, converter=_kind)
     credential: Asks = field(default=Asks.PIN, converter=_asks)
+    cost: Rate | None = None
+    cost_currency: str = field(default="", converter=_currency)
 
     def __attrs_post_init__(self) -> None:
         if not self.number:
@@ -106,6 +117,11 @@ class AccessNumber:
         check_language("language", self.language)
         if self.dial_plan is not None:
             check_kind("dial_plan", self.dial_plan, DialPlan)
+        if self.cost is not None:
+            check_kind("cost", self.cost, Rate)
+        for name, other in (("cost", "cost_currency"), ("cost_currency", "cost")):
+            if getattr(self, name) and not getattr(self, other):
+                raise MissingFields(f"access number with a {name}", [other])
         if self.pin_length is not None:
             check_count("pin_length", self.pin_length, SHORTEST_WITH_NUMBER, LONGEST)
             if self.credential is not Asks.PIN:

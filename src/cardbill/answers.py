@@ -99,6 +99,35 @@ class Caller:
 
 
 @frozen(kw_only=True)
+class TalkTime:
+    """How long a caller could talk to a number now, packages, charges and taxes reckoned in.
+
+    Attributes:
+        number: The called number in E.164 digits.
+        destination: The deck's name for it.
+        max_seconds: The longest call; ``None``: without end.
+        limited_by: Why no longer; ``None``: without end.
+    """
+
+    number: str
+    destination: str
+    max_seconds: int | None
+    limited_by: LimitedBy | None
+
+    @property
+    def minutes(self) -> int | None:
+        """Whole minutes, never more than there are; ``None``: without end."""
+        return None if self.max_seconds is None else self.max_seconds // 60
+
+    @property
+    def prompt(self) -> str:
+        """What the caller hears, in English."""
+        if self.max_seconds is None:
+            return f"You can talk to {self.destination} as long as you like."
+        return f"You have {_spoken(self.max_seconds)} to {self.destination}."
+
+
+@frozen(kw_only=True)
 class Grant:
     """Leave to make one call.
 
@@ -152,7 +181,10 @@ class Grant:
         """What the caller hears, in English."""
         if self.max_seconds is None:
             return "You can talk as long as you like."
-        minutes, seconds = divmod(self.max_seconds, 60)
-        if minutes:
-            return f"You can talk for {minutes:,} {'minute' if minutes == 1 else 'minutes'}."
-        return f"You can talk for {seconds} {'second' if seconds == 1 else 'seconds'}."
+        return f"You can talk for {_spoken(self.max_seconds)}."
+
+
+def _spoken(seconds: int) -> str:
+    """Return a time as it is announced: in whole minutes, where there are any."""
+    number, unit = (seconds // 60, "minute") if seconds >= 60 else (seconds, "second")
+    return f"{number:,} {unit}{'' if number == 1 else 's'}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from cardbill import keyring
-from cardbill.answers import Caller, Credential, Denied, Grant
+from cardbill.answers import Caller, Credential, Denied, Grant, TalkTime
 from cardbill.batches import Batch, FirstUse, Validity
 from cardbill.calls import CallRecord, make_handle
 from cardbill.cards import Card
@@ -24,7 +24,7 @@ from cardbill.errors import CallEnded, IdempotencyMismatch
 from cardbill.holds import Hold, LimitedBy, held_for
 from cardbill.passing import activate
 from cardbill.plans import Unreported
-from cardbill.reach import CallRequest, plan_of, reach
+from cardbill.reach import CallRequest, access_leg, plan_of, reach
 from cardbill.routing import Refused
 from cardbill.status import Status
 
@@ -91,6 +91,31 @@ def authorize(
     return decide(card, request, shelf.batch(card.batch), shelf, at)
 
 
+def talk_time(card: Card, request: CallRequest, shelf: Snapshot, at: datetime) -> TalkTime | Denied:
+    """Return how long a call could last now; changes the card, which must not be stored.
+
+    Where calls are granted in slices, it is what all slices together come to.
+    """
+    if not _opens(card, request.credentials):
+        return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
+    batch = shelf.batch(card.batch)
+    if denied := unusable(card, batch, shelf, at):
+        return denied
+    if request.number is None:
+        return Denied(reason=Denial.INVALID_NUMBER, detail=request.problem, card_id=card.id)
+    if not card.in_use:
+        first_use(card, batch, shelf, at)
+    found = reach(card, request, request.number, batch, shelf, at)
+    if isinstance(found, Denied):
+        return found
+    return TalkTime(
+        number=request.number,
+        destination=found.match.destination,
+        max_seconds=found.seconds,
+        limited_by=found.limited_by,
+    )
+
+
 def decide(
     card: Card, request: CallRequest, batch: Batch, shelf: Snapshot, at: datetime
 ) -> Grant | Denied:
@@ -154,6 +179,7 @@ def _decide(
         limited_by=limited_by,
         amount=amount,
         access=request.access,
+        access_leg=access_leg(request.access, card.currency, shelf, at),
     )
     card.begin(hold, [limit.hours for limit in plan.usage_limits])
     return grant_of(card, hold, found.refused)

@@ -249,6 +249,7 @@ class CallFlow:
         ended_at: datetime | None = None,
         carrier: str | None = None,
         cause: int | None = None,
+        access_ms: int | None = None,
         to: str | None = None,
         at: datetime | None = None,
     ) -> CallRecord:
@@ -267,6 +268,8 @@ class CallFlow:
                 of a carrier that nobody knows, or whose currency had no exchange rate, the
                 cost is unknown.
             cause: The Q.850 release cause, where known.
+            access_ms: How long the caller was on the access number, the dialogue included, in
+                milliseconds: for what that costs; default: the talk time.
             to: The number as dialled, for a call that may never have been granted: by it a
                 plan can charge such calls, see :class:`Unauthorised`.
             at: The instant; default: now.
@@ -283,6 +286,7 @@ class CallFlow:
             ended_at=ended_at,
             carrier=carrier,
             cause=cause,
+            access_ms=access_ms,
         )
         card_id, call_id = parse_handle(handle)
         number = None if to is None else self._dialled(to, None)[0]

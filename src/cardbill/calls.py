@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from cardbill import money
+from cardbill.accesscost import AccessLeg
 from cardbill.buckets import Draw
 from cardbill.callterms import Bill, BillKind, BillLine
 from cardbill.errors import FloatRefused, InvalidHandle, InvalidInput
@@ -54,6 +55,8 @@ class Report:
         ended_at: The hang-up, where known.
         carrier: Who carried it.
         cause: The release cause (Q.850), where known.
+        access_ms: How long the caller was on the access number, the dialogue included, in
+            milliseconds; ``None``: not told, and taken for the talk time.
     """
 
     talk_ms: int
@@ -61,6 +64,7 @@ class Report:
     ended_at: datetime | None = None
     carrier: str | None = None
     cause: int | None = None
+    access_ms: int | None = None
 
 
 def report(
@@ -70,12 +74,13 @@ def report(
     ended_at: datetime | None = None,
     carrier: str | None = None,
     cause: int | None = None,
+    access_ms: object = None,
 ) -> Report:
     """Return a checked report: talk time told as such, or as answer and hang-up.
 
     Raises:
-        FloatRefused: `talk_ms` is a float.
-        InvalidInput: It is negative, longer than 31 days or no whole number; the hang-up
+        FloatRefused: `talk_ms` or `access_ms` is a float.
+        InvalidInput: One is negative, longer than 31 days or no whole number; the hang-up
             is before the answer; neither talk time nor both instants are told; the
             carrier can be no name.
     """
@@ -87,16 +92,26 @@ def report(
         if answered is None or ended is None:
             raise InvalidInput("talk_ms", None, "tell it, or both answered_at and ended_at")
         talk_ms = -((answered - ended) // timedelta(milliseconds=1))
-    if isinstance(talk_ms, float):
-        raise FloatRefused("talk_ms", talk_ms, "must be whole milliseconds")
-    talk = check_count("talk_ms", talk_ms, 0, LONGEST_TALK_MS)
+    talk = _milliseconds("talk_ms", talk_ms)
+    access = None if access_ms is None else _milliseconds("access_ms", access_ms)
     if not check_kind("carrier", "" if carrier is None else carrier, str).isprintable():
         raise InvalidInput("carrier", carrier, "must be printable text")
     if cause is not None:
         check_count("cause", cause, 0, 127)
     return Report(
-        talk_ms=talk, answered_at=answered, ended_at=ended, carrier=carrier or None, cause=cause
+        talk_ms=talk,
+        answered_at=answered,
+        ended_at=ended,
+        carrier=carrier or None,
+        cause=cause,
+        access_ms=access,
     )
+
+
+def _milliseconds(name: str, value: object) -> int:
+    if isinstance(value, float):
+        raise FloatRefused(name, value, "must be whole milliseconds")
+    return check_count(name, value, 0, LONGEST_TALK_MS)
 
 
 @frozen(kw_only=True)
@@ -219,13 +234,38 @@ class CallRecord:
         return (self.cost_quote or self.hold.quote).in_base(self.cost_units)
 
     @property
-    def margin_units(self) -> int | None:
-        """Price before tax less cost, in ledger units of the base currency.
+    def access_cost_units(self) -> int | None:
+        """What the access number costs, in ledger units of its provider's currency.
 
-        ``None`` without a known cost.
+        0: nothing; ``None``: more than any ledger can hold.
         """
-        cost = self.base_cost_units
-        return None if cost is None else self.base_price_units - cost
+        leg, told = self._access_leg, self.report
+        if leg is None:
+            return 0
+        if told is None:
+            return leg.cost(self.seconds)
+        return leg.cost(whole_seconds(told.talk_ms if told.access_ms is None else told.access_ms))
+
+    @property
+    def _access_leg(self) -> AccessLeg | None:
+        return None if self.hold is None else self.hold.access_leg
+
+    @property
+    def base_access_units(self) -> int | None:
+        """The same in the base currency, converted once; ``None``: what it is worth is unknown."""
+        units, leg = self.access_cost_units, self._access_leg
+        if not units or leg is None:
+            return units
+        return None if leg.quote is None else leg.quote.in_base(units)
+
+    @property
+    def margin_units(self) -> int | None:
+        """Price before tax less cost and access cost, in ledger units of the base currency.
+
+        ``None`` where a cost is not known.
+        """
+        cost, access = self.base_cost_units, self.base_access_units
+        return None if cost is None or access is None else self.base_price_units - cost - access
 
     @property
     def price(self) -> Money:
@@ -264,8 +304,17 @@ class CallRecord:
         return None if units is None else money.money(units, self.cost_currency)
 
     @property
+    def access_cost(self) -> Money | None:
+        """What the access number costs; ``None``: more than any ledger can hold."""
+        units, leg = self.access_cost_units, self._access_leg
+        return None if units is None else money.money(units, leg.currency if leg else self.currency)
+
+    @property
     def margin(self) -> Money | None:
-        """Price before tax less cost, in the base currency; ``None`` without a known cost."""
+        """Price before tax less cost and access cost, in the base currency.
+
+        ``None`` where a cost is not known.
+        """
         units = self.margin_units
         return None if units is None else money.money(units, self.base_currency)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from cardbill.accesscost import AccessLeg
 from cardbill.buckets import Bucket, Draw
 from cardbill.calls import CallRecord, Outcome, Report
 from cardbill.callterms import BillKind, BillLine, CallCharge, CallTerms
@@ -25,7 +26,7 @@ from cardbill.operations import Operation, OperationKind, Outgoing
 from cardbill.packages import Unit
 from cardbill.routing import Route
 from cardbill.taxterms import rules_from_list, rules_to_list
-from cardbill.terms import tariff_from_list, tariff_to_list
+from cardbill.terms import rate_from_list, rate_to_list, tariff_from_list, tariff_to_list
 
 FORMAT = 1
 """The format that is written."""
@@ -174,6 +175,7 @@ def dump_record(record: CallRecord) -> bytes:
                 _micros(told.ended_at),
                 told.carrier,
                 told.cause,
+                *([] if told.access_ms is None else [told.access_ms]),
             ],
             record.seconds,
             record.tax_units,
@@ -394,8 +396,21 @@ def _hold(hold: Hold) -> list[Any]:
         hold.extension,
         _micros(hold.renewed_at),
         None if _plain(hold.quote) else [hold.quote.base, hold.quote.parts],
-        *([] if hold.access is None else [hold.access]),
+        *([] if hold.access is None else [hold.access, *_leg(hold.access_leg)]),
     ]  # fmt: skip
+
+
+def _leg(leg: AccessLeg | None) -> list[Any]:
+    if leg is None:
+        return []
+    worth = leg.quote and leg.quote.parts
+    return [[rate_to_list(leg.rate), leg.currency, worth]]
+
+
+def _load_leg(stored: Sequence[Any], own: Quote) -> AccessLeg:
+    rate, currency, worth = stored
+    quote = None if worth is None else Quote(currency, own.base, worth)
+    return AccessLeg(rate_from_list(rate), currency, quote)
 
 
 def _plain(quote: Quote) -> bool:
@@ -445,17 +460,19 @@ def _load_hold(stored: Sequence[Any], currency: str) -> Hold:
         extension=extension,
         renewed_at=_instant(renewed_at),
         access=access[0] if access else None,
+        access_leg=_load_leg(access[1], quote) if len(access) > 1 else None,
     )
 
 
 def _load_report(stored: Sequence[Any]) -> Report:
-    talk_ms, answered_at, ended_at, carrier, cause = stored
+    talk_ms, answered_at, ended_at, carrier, cause, *access_ms = stored
     return Report(
         talk_ms=talk_ms,
         answered_at=_instant(answered_at),
         ended_at=_instant(ended_at),
         carrier=carrier,
         cause=cause,
+        access_ms=access_ms[0] if access_ms else None,
     )
 
 

@@ -47,6 +47,7 @@ from cardbill.taxterms import (
     jurisdiction_from_dict,
     jurisdiction_to_dict,
 )
+from cardbill.terms import rate_from_list, rate_to_list
 
 if TYPE_CHECKING:
     from moneyed import Money
@@ -425,6 +426,8 @@ def _access_fields(access: AccessNumber) -> dict[str, Any]:
         "pin_length": access.pin_length,
         "kind": access.kind.value,
         "credential": access.credential.value,
+        "cost": access.cost and rate_to_list(access.cost),
+        "cost_currency": access.cost_currency,
     }
 
 
@@ -434,7 +437,8 @@ def _access(content: bytes) -> AccessNumber:
     if plan is not None:
         lists = {name: tuple(value) for name, value in plan.items() if isinstance(value, list)}
         plan = DialPlan(**{**plan, **lists})
-    return AccessNumber(**{**fields, "dial_plan": plan})
+    cost = fields.get("cost")
+    return AccessNumber(**{**fields, "dial_plan": plan, "cost": cost and rate_from_list(cost)})
 
 
 def _dial_plan_fields(plan: DialPlan) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from attrs import frozen
 
 from cardbill import quoting, recounting
 from cardbill.accounts import Accounts
+from cardbill.answers import Caller, Denied, TalkTime
 from cardbill.attempts import MARK
 from cardbill.audit import AuditReport, audit
+from cardbill.authorization import talk_time
 from cardbill.callers import Callers
 from cardbill.callflow import CallFlow
 from cardbill.calls import CallRecord, Outcome
@@ -267,6 +269,46 @@ class Engine(CallFlow):
         row = self.storage.view(card_id).card
         self._shelf.refresh()
         return look_up(row, self._shelf, self._now(at), self._keyring.seals)
+
+    def talk_time(
+        self,
+        caller: Caller,
+        *,
+        to: str,
+        access: str | None = None,
+        busy: Mapping[str, int] | None = None,
+        at: datetime | None = None,
+    ) -> TalkTime | Denied:
+        """Return how long a caller could talk to a number now; changes and holds nothing.
+
+        For the balance told in minutes, before a call or instead of one. What it tells, an
+        :meth:`authorize` in the same state grants; where calls are granted in slices, that is
+        all slices together.
+
+        Args:
+            caller: What :meth:`authenticate` returned.
+            to: A number of the destination, as dialled.
+            access: The access number the call came in on; default: the caller's.
+            busy: How many calls carriers have now, as :meth:`authorize` is told.
+            at: The instant; default: now.
+
+        Raises:
+            InvalidInput: It is no caller; the access number is unknown; the figures of busy
+                carriers cannot be used.
+        """
+        now = self._now(at)
+        check_kind("caller", caller, Caller)
+        told = self._access(caller.access if access is None else access)
+        credentials = [caller.credential, *caller.also]
+        request = self._request("", to, told, caller.ani, credentials, check_busy(busy))
+        row = self.storage.view(caller.card_id).card
+
+        def tell(shelf: Snapshot) -> TalkTime | Denied:
+            card = card_from_row(row, self._keyring.seals)
+            catch_up(card, shelf, now)
+            return talk_time(card, request, shelf, now)
+
+        return self._shelf.get(tell)
 
     def explain(
         self,

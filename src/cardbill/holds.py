@@ -11,6 +11,7 @@ from enum import Enum
 
 from attrs import evolve, frozen
 
+from cardbill.accesscost import AccessLeg
 from cardbill.buckets import Draw
 from cardbill.callterms import Bill, CallTerms
 from cardbill.exchange import Quote
@@ -55,6 +56,7 @@ class Hold:
         number: Called number, E.164 digits.
         ani: The caller's number as far as it is one.
         access: The access number it came in on, where the host said so.
+        access_leg: What that costs the platform; ``None``: nothing.
         destination, prefix: The row of the deck that applies.
         deck, deck_version, plan: Where the terms come from.
         terms: What it is billed by.
@@ -98,6 +100,7 @@ class Hold:
     extension: int = 0
     renewed_at: datetime | None = None
     access: str | None = None
+    access_leg: AccessLeg | None = None
 
     @property
     def tariff(self) -> Tariff:

@@ -27,7 +27,15 @@ from cardbill.explaining import Explanation, decimal_text, explain
 from cardbill.holds import LimitedBy, limiting
 from cardbill.names import check_count
 from cardbill.plans import Plan
-from cardbill.reach import CallRequest, call_terms, cap_of, plan_of, routes_of, spendable
+from cardbill.reach import (
+    CallRequest,
+    access_leg,
+    call_terms,
+    cap_of,
+    plan_of,
+    routes_of,
+    spendable,
+)
 from cardbill.recounting import bill_lines
 from cardbill.routing import Refused, Route
 from cardbill.tariffs import LONGEST_SPLIT_SECONDS
@@ -58,7 +66,7 @@ class Offer(NamedTuple):
     Attributes:
         route: The carrier, the number to send it, the row of its deck.
         cost: How the carrier's price comes about, in its own currency.
-        margin_units: Price less cost, each converted once, in ledger units.
+        margin_units: Price less cost and access cost, each converted once, in ledger units.
         margin_currency: The base currency's ISO 4217 code.
     """
 
@@ -69,7 +77,7 @@ class Offer(NamedTuple):
 
     @property
     def margin(self) -> Money:
-        """Price less cost, in the base currency."""
+        """Price less cost and access cost, in the base currency."""
         return money.money(self.margin_units, self.margin_currency)
 
 
@@ -383,16 +391,21 @@ def _offered(
         available_units=available,
         max_seconds=longest,
         limited_by=by,
-        routes=tuple(_offer(route, told, price, shelf) for route in found),
+        routes=tuple(_offer(route, told, price, request.access, shelf) for route in found),
         refused_routes=refused,
     )
 
 
-def _offer(route: Route, told: CallExplanation, price: Explanation, shelf: Snapshot) -> Offer:
+def _offer(
+    route: Route, told: CallExplanation, price: Explanation, access: str | None, shelf: Snapshot
+) -> Offer:
     cost = explain(route.tariff, told.seconds, answered_at=told.at, currency=route.currency)
     own = shelf.exchange(told.currency).quote(told.currency, told.at)
     assert own is not None  # noqa: S101  # there is no route for a card of unknown worth
     margin = own.in_base(price.units) - route.quote.in_base(cost.units)
+    leg = access_leg(access, told.currency, shelf, told.at)
+    if leg is not None and leg.quote is not None:
+        margin -= leg.quote.in_base(leg.cost(told.seconds) or 0)
     return Offer(route, evolve(cost, title="Cost"), margin, own.base)
 
 

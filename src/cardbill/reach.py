@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from cardbill.accesscost import AccessLeg
 from cardbill.answers import Credential, Denied
 from cardbill.bands import DAY_SECONDS
 from cardbill.buckets import offered
@@ -300,3 +301,14 @@ def _offer(
 def _overrun(seconds: int | None) -> int:
     """Return for how long the rates of a call are needed, should it overrun its grant."""
     return LONGEST_SPLIT_SECONDS if seconds is None else seconds + DAY_SECONDS
+
+
+def access_leg(
+    number: str | None, currency: str, shelf: Snapshot, at: datetime
+) -> AccessLeg | None:
+    """Return what it costs that a caller is on that access number."""
+    access = None if number is None else shelf.access(number)
+    if access is None or access.cost is None:
+        return None
+    quote = shelf.exchange(currency).quote(access.cost_currency, at)
+    return AccessLeg(access.cost, access.cost_currency, quote)

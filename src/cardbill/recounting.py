@@ -31,8 +31,8 @@ class RecordExplanation:
         uncollected: What it should have cost beyond that.
         cost: How the carrier's price comes about, in its own currency; ``None``: it is not
             known who carried it, or by other terms than were granted.
-        margin: Price before tax less cost, in the base currency; ``None``: the cost is not
-            known.
+        margin: Price before tax less cost and access cost, in the base currency; ``None``: a
+            cost is not known.
     """
 
     record: CallRecord
@@ -82,7 +82,7 @@ def explain_record(record: CallRecord, shelf: Snapshot) -> RecordExplanation:
     rated = None if hold is None else _rated(record, hold, shelf)
     posted = () if hold is None or rated is None else tuple(_posted(record, hold, rated.units))
     margin = None
-    if (cost := record.base_cost_units) is not None:
+    if (cost := record.base_cost_units) is not None and record.margin_units is not None:
         margin = Explanation("Margin", tuple(_margin(record, cost)), record.base_currency)
     return RecordExplanation(
         record=record,
@@ -191,6 +191,11 @@ def _margin(record: CallRecord, cost: int) -> Iterator[Line]:
     text = f"Cost of carrier {record.carrier}" if record.carrier else "Cost"
     text += _converted(record.cost_units or 0, record.cost_currency, base)
     yield Line(kind=LineKind.COST, text=text, amount=-cost)
+    if access := record.base_access_units:
+        leg, units = record.hold and record.hold.access_leg, record.access_cost_units
+        text = "Cost of the access number"
+        text += _converted(units or 0, leg.currency if leg else base, base)
+        yield Line(kind=LineKind.COST, text=text, amount=-access)
 
 
 def _converted(units: int, currency: str, base: str) -> str:

@@ -257,6 +257,7 @@ def report_to_suspense(card_id: str, call_id: str, told: Report, at: datetime) -
             "ended_at": told.ended_at and told.ended_at.isoformat(),
             "carrier": told.carrier,
             "cause": told.cause,
+            **({} if told.access_ms is None else {"access_ms": told.access_ms}),
         }
     ).encode()
     digest = hashlib.sha256(detail).hexdigest()[:16]

@@ -53,9 +53,10 @@ class Margin:
             time, or they were never granted.
         seconds: Charged talk time of all.
         price_units: Before tax.
-        cost_units: Of the calls whose carrier is known.
+        cost_units: Of carriers, for the calls whose cost is known.
+        access_units: Of the access numbers, for the same calls.
         uncosted: Calls with talk time whose cost is not known; their price counts in no margin.
-        margin_units: Price before tax less cost, over the calls whose cost is known.
+        margin_units: Price before tax less both costs, over the calls whose cost is known.
     """
 
     by: MarginBy
@@ -67,6 +68,7 @@ class Margin:
     seconds: int = 0
     price_units: int = 0
     cost_units: int = 0
+    access_units: int = 0
     uncosted: int = 0
     margin_units: int = 0
 
@@ -98,14 +100,20 @@ class Margin:
         return money.money(self.cost_units, self.currency)
 
     @property
+    def access_cost(self) -> Money:
+        """What the access numbers cost."""
+        return money.money(self.access_units, self.currency)
+
+    @property
     def margin(self) -> Money:
-        """Price before tax less cost."""
+        """Price before tax less cost and access cost."""
         return money.money(self.margin_units, self.currency)
 
     @property
     def margin_percent(self) -> Decimal | None:
         """The margin in percent of the price of calls of known cost; ``None`` of no price."""
-        return money.percentage(self.margin_units, self.margin_units + self.cost_units)
+        costs = self.cost_units + self.access_units
+        return money.percentage(self.margin_units, self.margin_units + costs)
 
     def add(self, record: CallRecord) -> None:
         """Take a call in."""
@@ -115,12 +123,14 @@ class Margin:
         self.unsettled += not settled
         self.seconds += record.seconds
         price, cost = record.base_price_units, record.base_cost_units
+        access = record.base_access_units
         self.price_units += price
-        if cost is None:
+        if cost is None or access is None:
             self.uncosted += 1
         else:
             self.cost_units += cost
-            self.margin_units += price - cost
+            self.access_units += access
+            self.margin_units += price - cost - access
 
 
 def margins(records: Iterable[CallRecord], by: MarginBy, zone: ZoneInfo) -> list[Margin]:

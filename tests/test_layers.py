@@ -95,6 +95,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "registration",
         "recounting",
         "quoting",
+        "purses",
+        "feewords",
+        "posters",
         "ivr",
     ),
     (

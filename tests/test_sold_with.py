@@ -152,17 +152,6 @@ def test_a_charge_is_for_what_begins_while_it_is_in_force(tmp_path: Path):
         assert call(shop, "c2", 1).charge_units == 10 * CENT
 
 
-def test_no_minutes_are_disclosed_that_charges_would_take(tmp_path: Path):
-    terms: dict[str, Any] = {"plan": "Basic", "to": UK, "face_value": Money(5, USD)}
-    with sold("memory", tmp_path, charges=[fee("letter", "manual")]) as shop:
-        assert shop.bill.disclose(**terms) is not None
-        plan = shop.bill.plans.get("Basic")
-        for charge in (fee(), WEEKLY, fee("activation", "activation")):
-            shop.bill.plans.publish(evolve(plan, charges=[charge]))
-            with pytest.raises(InvalidInput, match=charge.name):
-                shop.bill.disclose(**terms)
-
-
 # -- at the first use ---------------------------------------------------------------------------
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cardbill import money
 from cardbill.errors import InvalidInput
@@ -37,7 +37,8 @@ class CallsOf:
     Attributes:
         seconds: How long each call lasts; ``None``: without end.
         calls: How many the card pays for; ``None``: it never runs out.
-        price_units: What each costs, in ledger units.
+        price_units: What each takes of money, in ledger units; ``None``: not all take the
+            same, since packages or charges of the first call make a difference.
         left_units: What is left after them, in ledger units.
         further_seconds: The longest call that what is left still pays for; 0: none;
             ``None``: one without end.
@@ -45,7 +46,7 @@ class CallsOf:
 
     seconds: int | None
     calls: int | None
-    price_units: int
+    price_units: int | None
     left_units: int
     further_seconds: int | None
 
@@ -71,6 +72,7 @@ class Disclosure:
         calls_of: The same card in calls of each length that was asked for.
         minimum_units: No call is granted while less is left, in ledger units.
         cap: The longest call allowed for other reasons than money, in seconds; ``None``: any.
+        further: Sentences on what else the card gives and takes: packages, charges, taxes.
     """
 
     face_units: int
@@ -82,6 +84,7 @@ class Disclosure:
     calls_of: tuple[CallsOf, ...]
     minimum_units: int
     cap: int | None
+    further: tuple[str, ...] = ()
 
     @property
     def face_value(self) -> Money:
@@ -91,7 +94,7 @@ class Disclosure:
     @property
     def statements(self) -> tuple[str, ...]:
         """The same in English sentences, for a poster, a card or a page."""
-        return (*_minutes(self), *_terms(self))
+        return (*_minutes(self), *_terms(self), *self.further)
 
     def __str__(self) -> str:
         return "\n".join(self.statements)
@@ -155,23 +158,84 @@ def disclose(
     minimum = _amount("minimum_balance", minimum_balance, code)
     if cap is not None:
         check_count("cap", cap, 1, LONGEST_SECONDS)
-    for minutes in calls_of:
-        check_count("calls_of", minutes, 1, LONGEST_SPLIT_SECONDS // MINUTE)
+    check_lengths(calls_of)
     if granted_at is not None:
         granted_at = aware("granted_at", granted_at)
     elif tariff.changes:
         raise InvalidInput("granted_at", None, "is needed: the rate changes with the hour")
-    calls = _Calls(tariff, EPOCH if granted_at is None else granted_at, cap, minimum)
+    purse = _Money(face, tariff, EPOCH if granted_at is None else granted_at, cap, minimum)
     return Disclosure(
         face_units=face,
         currency=code,
         destination=destination,
         tariff=tariff,
         granted_at=granted_at if tariff.changes else None,
-        longest=calls.longest_of(face),
-        calls_of=tuple(calls.of(minutes * MINUTE, face) for minutes in calls_of),
+        longest=longest_call(purse),
+        calls_of=tuple(calls_alike(purse, minutes * MINUTE) for minutes in calls_of),
         minimum_units=minimum,
         cap=cap,
+    )
+
+
+def check_lengths(calls_of: Sequence[int]) -> None:
+    """Check lengths of calls in minutes, each 1 to 44,640.
+
+    Raises:
+        InvalidInput: One is out of range.
+    """
+    for minutes in calls_of:
+        check_count("calls_of", minutes, 1, LONGEST_SPLIT_SECONDS // MINUTE)
+
+
+class Purse(Protocol):
+    """What calls of one kind are paid from, one after another."""
+
+    @property
+    def left(self) -> int:
+        """The money that is left, in ledger units."""
+
+    def longest(self) -> int | None:
+        """Return how long a call is granted; 0: none is; ``None``: without end."""
+
+    def price(self, seconds: int | None) -> int:
+        """Return what the next call of that length takes of money; ``None``: one without end."""
+
+    def alike(self, seconds: int) -> int | None:
+        """Return how many calls of that length follow that all take the same; ``None``: no end."""
+
+    def after(self, seconds: int | None, calls: int) -> Self:
+        """Return what is left after so many alike calls of that length."""
+
+
+def longest_call(purse: Purse) -> CallsOf:
+    """Return what the longest call takes, and leaves."""
+    seconds = purse.longest()
+    price = 0 if seconds == 0 else purse.price(seconds)
+    left = purse if seconds == 0 else purse.after(seconds, 1)
+    return CallsOf(
+        seconds=seconds,
+        calls=0 if seconds == 0 else 1,
+        price_units=price,
+        left_units=left.left,
+        further_seconds=left.longest(),
+    )
+
+
+def calls_alike(purse: Purse, seconds: int) -> CallsOf:
+    """Return how many calls of a length are paid for, one after another."""
+    calls: int | None = 0
+    prices = {purse.price(seconds)}
+    while more := purse.alike(seconds):
+        prices.add(purse.price(seconds))
+        purse, calls = purse.after(seconds, more), (calls or 0) + more
+    if more is None:
+        calls = None
+    return CallsOf(
+        seconds=seconds,
+        calls=calls,
+        price_units=prices.pop() if len(prices) == 1 else None,
+        left_units=purse.left,
+        further_seconds=purse.longest(),
     )
 
 
@@ -180,44 +244,35 @@ def _amount(field: str, value: object, currency: str) -> int:
 
 
 @frozen
-class _Calls:
-    """Calls that are granted and answered at one instant, each by what is left."""
+class _Money:
+    """Money alone, for calls that are granted and answered at one instant."""
 
+    left: int
     tariff: Tariff
     at: datetime
     cap: int | None
     minimum: int
 
-    def longest(self, left: int) -> int | None:
-        """Return how long a call is granted for that money; 0: none is; ``None``: without end."""
-        if left == 0 or left < self.minimum:
+    def longest(self) -> int | None:
+        if self.left == 0 or self.left < self.minimum:
             return 0
-        limit = self.tariff.longest(left, self.cap, self.at)
+        limit = self.tariff.longest(self.left, self.cap, self.at)
         unbilled = self.tariff.unbilled_seconds(self.at)
         if limit.by_money and limit.seconds is not None and limit.seconds <= unbilled:
             return 0  # as an authorization denies it
         return limit.seconds
 
-    def longest_of(self, face: int) -> CallsOf:
-        """Return what the longest call that the money pays for takes, and leaves."""
-        seconds = self.longest(face)
-        calls = 0 if seconds == 0 else 1
-        price = self.price(LONGEST_SECONDS if seconds is None else seconds)
-        return self._row(seconds, calls, price, face - price)
+    def price(self, seconds: int | None) -> int:
+        return self.tariff.price(LONGEST_SECONDS if seconds is None else seconds, self.at)
 
-    def of(self, seconds: int, face: int) -> CallsOf:
-        """Return how many calls of a length the money pays for, one after another."""
-        price, calls = self.price(seconds), 0
-        needed = self._needed(seconds)
-        if needed is None or face < needed:
-            return self._row(seconds, 0, price, face)
-        if price == 0:
-            return self._row(seconds, None, price, face)
-        calls = (face - needed) // price + 1
-        return self._row(seconds, calls, price, face - calls * price)
+    def alike(self, seconds: int) -> int | None:
+        price, needed = self.price(seconds), self._needed(seconds)
+        if needed is None or self.left < needed:
+            return 0
+        return (self.left - needed) // price + 1 if price else None
 
-    def price(self, seconds: int) -> int:
-        return self.tariff.price(seconds, self.at)
+    def after(self, seconds: int | None, calls: int) -> _Money:
+        return evolve(self, left=self.left - calls * self.price(seconds))
 
     def _needed(self, seconds: int) -> int | None:
         """Return the least money by which a call of that length is granted; ``None``: none."""
@@ -229,15 +284,6 @@ class _Calls:
         # A call that money does not let pass what is unbilled is not granted at all.
         least = max(seconds, min(self.tariff.unbilled_seconds(self.at) + 1, allowed))
         return max(self.tariff.highest(least, self.at), self.minimum, 1)
-
-    def _row(self, seconds: int | None, calls: int | None, price: int, left: int) -> CallsOf:
-        return CallsOf(
-            seconds=seconds,
-            calls=calls,
-            price_units=price,
-            left_units=left,
-            further_seconds=self.longest(left),
-        )
 
 
 def _plain(row: CallsOf) -> dict[str, int | None]:

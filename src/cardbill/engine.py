@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from cardbill import quoting, recounting
+from cardbill import money, quoting, recounting
 from cardbill.accounts import Accounts
 from cardbill.answers import Caller, Denied, TalkTime
 from cardbill.attempts import MARK
@@ -24,7 +24,13 @@ from cardbill.catalogue import ATTEMPTS
 from cardbill.control import Control
 from cardbill.dialing import NORTH_AMERICA, DialPlan, caller_number
 from cardbill.disclosing import CALLS_OF, Disclosure
-from cardbill.errors import CardbillError, InvalidInput, StorageClosed, StorageUnavailable
+from cardbill.errors import (
+    CardbillError,
+    InvalidInput,
+    MissingFields,
+    StorageClosed,
+    StorageUnavailable,
+)
 from cardbill.evidence import AuditHead
 from cardbill.inquiry import CardView, account_at, look_up
 from cardbill.instants import aware
@@ -32,9 +38,10 @@ from cardbill.issuing import Batches
 from cardbill.keymarks import check_keys
 from cardbill.keyring import Keyring
 from cardbill.locales import locale_of
-from cardbill.names import check_kind, check_language
+from cardbill.names import check_count, check_kind, check_language
 from cardbill.paging import call_rows, due_cards, entry_rows
 from cardbill.passing import catch_up
+from cardbill.posters import disclosed
 from cardbill.quoting import CallExplanation
 from cardbill.recounting import RecordExplanation
 from cardbill.reports import Reports
@@ -372,34 +379,53 @@ class Engine(CallFlow):
     def disclose(
         self,
         *,
-        plan: str,
         to: str,
-        face_value: Money,
+        plan: str | None = None,
+        batch: str | None = None,
+        face_value: Money | None = None,
         calls_of: Sequence[int] = CALLS_OF,
         access: str | None = None,
         at: datetime | None = None,
     ) -> Disclosure:
-        """Return what a card of that value gives in calls to a number: for those who sell it.
+        """Return what a fresh card gives in calls to a number: for those who sell it.
+
+        The first use, packages, charges of calls and taxes on them are reckoned with; what time
+        takes, and what applies to other calls only, is told in sentences.
 
         Args:
-            plan: The plan's name.
             to: A number of the destination, as dialled.
-            face_value: What the card is sold as.
+            plan: The plan's name, for a card of any batch; or give a batch.
+            batch: The batch's name: its taxes are reckoned with.
+            face_value: What the card is sold as; default: as the batch says.
             calls_of: Lengths of calls in minutes, each 1 to 44,640.
             access: The access number that is called; default: none is told.
             at: The instant; default: now.
 
         Raises:
             InvalidNumber: `to` is none.
-            InvalidInput: An argument cannot be used; or the plan's cards cannot call `to`; or
-                they pay charges, which are not reckoned with.
-            UnknownName: There is no such plan.
+            InvalidInput: An argument cannot be used; not exactly one of plan and batch is given;
+                or the plan's cards cannot call `to`.
+            MissingFields: A plan is given without a face value.
+            UnknownName: There is no such plan or batch.
         """
-        number = self._plan(self._access(access)).called(to)
         now = self._now(at)
-        return self._shelf.get(
-            lambda shelf: quoting.disclosed(plan, number, face_value, calls_of, shelf, now)
-        )
+        if (plan is None) == (batch is None):
+            raise InvalidInput("plan", plan, "give one of plan and batch")
+        if batch is None and face_value is None:
+            raise MissingFields("disclosure for a plan", ["face_value"])
+        told = self._access(access)
+        number = self._plan(told).called(to)
+        request = evolve(self._request("", to, told, None, (), {}), number=number)
+
+        def tell(shelf: Snapshot) -> Disclosure:
+            terms = shelf.batch(batch) if batch else quoting.any_batch(plan or "", shelf)
+            units = terms.face_units
+            if face_value is not None:
+                units = money.units("face_value", face_value, terms.currency)
+                check_count("face_value", units, 0, money.MAX_UNITS)
+            return disclosed(terms, units, request, calls_of, shelf, now)
+
+        return self._shelf.get(tell)
 
     def entries(self, card_id: str) -> Iterator[Entry]:
         """Yield a card's ledger, oldest first.

@@ -6,7 +6,7 @@ is never stored. Source: domain.md sections 3, 4 and 7.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,10 +19,7 @@ from cardbill.bands import DAY_SECONDS
 from cardbill.batches import Batch
 from cardbill.cards import Card
 from cardbill.catalogue import DECK, Snapshot
-from cardbill.charges import Trigger
 from cardbill.decks import Deck, DeckRow, Match
-from cardbill.disclosing import Disclosure, disclose
-from cardbill.errors import InvalidInput
 from cardbill.explaining import Explanation, decimal_text, explain
 from cardbill.holds import LimitedBy, limiting
 from cardbill.names import check_count
@@ -43,7 +40,8 @@ from cardbill.tariffs import LONGEST_SPLIT_SECONDS
 if TYPE_CHECKING:
     from moneyed import Money
 
-_KNOWN_SECONDS = LONGEST_SPLIT_SECONDS + DAY_SECONDS
+KNOWN_SECONDS = LONGEST_SPLIT_SECONDS + DAY_SECONDS
+"""How far ahead the rates of a call are looked up, should it last as long as any may."""
 
 
 class PassedOver(NamedTuple):
@@ -207,12 +205,17 @@ class Asked:
         check_count("seconds", self.seconds, 0, LONGEST_SPLIT_SECONDS)
 
 
-def for_plan(asked: Asked, name: str, shelf: Snapshot, at: datetime) -> CallExplanation:
-    """Return what a plan makes of a call, whichever card makes it."""
+def any_batch(name: str, shelf: Snapshot) -> Batch:
+    """Return a batch of no name in particular, whose cards have that plan."""
     currency = shelf.plan(name).currency
     face = money.money(money.coin(currency), currency)
-    terms = Batch(name="any", face_value=face, quantity=1, plan=name)
-    card = evolve(_fresh(terms, money.MAX_UNITS), batch="")  # nobody has blocked that one
+    return Batch(name="any", face_value=face, quantity=1, plan=name)
+
+
+def for_plan(asked: Asked, name: str, shelf: Snapshot, at: datetime) -> CallExplanation:
+    """Return what a plan makes of a call, whichever card makes it."""
+    terms = any_batch(name, shelf)
+    card = evolve(fresh(terms, money.MAX_UNITS), batch="")  # nobody has blocked that one
     told = _explained(asked, card, terms, shelf, at)
     if asked.available is not None:
         return told
@@ -222,7 +225,7 @@ def for_plan(asked: Asked, name: str, shelf: Snapshot, at: datetime) -> CallExpl
 def for_batch(asked: Asked, name: str, shelf: Snapshot, at: datetime) -> CallExplanation:
     """Return what becomes of a call with a fresh card of a batch."""
     terms = shelf.batch(name)
-    return _explained(asked, _fresh(terms, terms.face_units), terms, shelf, at)
+    return _explained(asked, fresh(terms, terms.face_units), terms, shelf, at)
 
 
 def for_card(asked: Asked, card: Card, shelf: Snapshot, at: datetime) -> CallExplanation:
@@ -233,45 +236,7 @@ def for_card(asked: Asked, card: Card, shelf: Snapshot, at: datetime) -> CallExp
     return _explained(asked, card, shelf.batch(card.batch), shelf, at)
 
 
-_NO_CALLERS = {Trigger.MANUAL, Trigger.RECHARGE}
-"""What triggers charges that no caller pays by calling, or by waiting."""
-
-
-def disclosed(
-    name: str,
-    number: str,
-    face_value: object,
-    calls_of: Sequence[int],
-    shelf: Snapshot,
-    at: datetime,
-) -> Disclosure:
-    """Return what a card of a value gives, by a plan, in calls to a number.
-
-    Raises:
-        InvalidInput: The plan has no rate for the number, or bars it; or it has charges that
-            buyers would have to be told of, which are not reckoned with.
-    """
-    plan = shelf.plan(name)
-    if charged := [c.name for c in plan.charges if c.trigger not in _NO_CALLERS]:
-        problem = f"has charges that a disclosure does not reckon with: {', '.join(charged)}"
-        raise InvalidInput("plan", name, problem)
-    deck = shelf.deck(plan.deck)
-    match = deck.match(number, at)
-    if match is None or match.blocked or shelf.among(plan.barred, number):
-        raise InvalidInput("to", number, f"cannot be called with plan {name!r}")
-    return disclose(
-        deck.tariff(match, number, at, _KNOWN_SECONDS),
-        face_value,
-        currency=plan.currency,
-        calls_of=calls_of,
-        granted_at=at,
-        cap=plan.max_call_seconds,
-        minimum_balance=plan.minimum_balance or 0,
-        destination=match.destination,
-    )
-
-
-def _fresh(batch: Batch, units: int) -> Card:
+def fresh(batch: Batch, units: int) -> Card:
     """Return a card of a batch as it is sold; no store has it."""
     return Card(
         id="",
@@ -368,7 +333,7 @@ def _offered(
 ) -> CallExplanation:
     """Add what the call costs, how long the money lasts, and who would carry it."""
     at, number, deck = told.at, told.number or "", shelf.deck(plan.deck)
-    tariff = deck.tariff(match, number, at, _KNOWN_SECONDS)
+    tariff = deck.tariff(match, number, at, KNOWN_SECONDS)
     terms = call_terms(card, batch, plan, request, number, shelf, at)(tariff)
     price = explain(
         terms.rating, told.seconds, answered_at=at, bands=deck.bands, currency=told.currency
@@ -382,7 +347,7 @@ def _offered(
     if limit.by_money and longest is not None and longest <= tariff.unbilled_seconds(at):
         longest = 0  # as an authorization denies it
     found, refused = routes_of(
-        request, number, plan, tariff, longest or None, told.currency, shelf, at, _KNOWN_SECONDS
+        request, number, plan, tariff, longest or None, told.currency, shelf, at, KNOWN_SECONDS
     )
     return evolve(
         told,

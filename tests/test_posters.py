@@ -104,6 +104,7 @@ def call_again_and_again(shop: Shop, seconds: int, most: int = 400) -> tuple[int
 )
 @example(200, [{"minutes": 10}], [{"trigger": "first_answer", "amount": cents(5)}], [], 3, {})
 @example(10, [{"calls": 3}], [], [], 5, {})
+@example(50, [], [], [], 3, {"minimum_balance": cents(20)})
 @example(50, [{"amount": cents(21)}, {"seconds": 30}], [], [], 1, {})
 def test_the_figures_are_those_of_calls_one_by_one(
     face: int,

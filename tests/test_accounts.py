@@ -194,6 +194,27 @@ def test_what_is_owed_is_paid_first_from_what_comes(tmp_path: Path):
         shop.check_books()
 
 
+@pytest.mark.parametrize(
+    ("when_short", "taken", "owed"),
+    [("drop", 0, 0), ("take", 100_000, 0), ("owe", 100_000, 50_000)],
+)
+def test_what_a_recharge_triggers_is_not_lost_while_a_call_holds_all_there_is(
+    when_short, taken, owed, tmp_path
+):
+    toll = evolve(fee("toll", "recharge", "0.15"), when_short=when_short)
+    with sold("memory", tmp_path, charges=[toll]) as shop:
+        grant = shop.grant()
+        done(shop.bill.accounts.write_off("B/1", key="w", **WHO))
+        done(shop.bill.accounts.recharge("B/1", "0.10", key="r"))
+        assert -sum(amount for _, name, amount in posted(shop) if name == "toll") == taken
+        assert shop.stored().owed.get("toll", 0) == owed
+        shop.bill.settle(grant.handle, talk_ms=60_000)
+        done(shop.bill.accounts.recharge("B/1", 1, key="again"))
+        tolls = -sum(amount for _, name, amount in posted(shop) if name == "toll")
+        assert tolls == 150_000 + taken + owed
+        shop.check_books()
+
+
 def test_a_recharge_extends_and_revives_where_the_plan_says_so(tmp_path: Path):
     with sold("memory", tmp_path, batch={"expires_days_after_first_use": 10},
               recharge_days=30, recharge_revives=True) as shop:  # fmt: skip

@@ -118,13 +118,18 @@ def recharged(
     at: datetime,
     reference: str,
 ) -> None:
-    """Do what a recharge triggers: the validity is extended, charges are taken."""
+    """Do what a recharge triggers: the validity is extended, charges are taken.
+
+    Such a charge falls due once, here, and nothing would take it later: so it does not wait
+    for open calls to end.
+    """
     card.touch(at)
     card.expires_at = _extended(card, batch, plan, at)
     rules = shelf.taxes(batch, at)
     for charge in plan.charges:
         if charge.trigger is Trigger.RECHARGE and charge.effective(at):
-            charging.take(card, charge, charge.comes_to(amount), rules, at, reference)
+            due = charge.comes_to(amount)
+            charging.take(card, charge, due, rules, at, reference, waits=False)
 
 
 def _revives(card: Card, shelf: Snapshot, at: datetime) -> bool:

@@ -27,6 +27,8 @@ def take(
     rules: TaxRules | None,
     at: datetime,
     reference: str,
+    *,
+    waits: bool = True,
 ) -> bool:
     """Take a charge that fell due, as far as its terms say.
 
@@ -37,13 +39,15 @@ def take(
         rules: The taxes on it.
         at: When it fell due.
         reference: What triggered it.
+        waits: While calls are open it waits if it does not fit; otherwise what its terms say
+            about short money is done at once.
 
     Returns:
         False: it does not fit, and while calls are open it waits; nothing was done.
     """
     due = lines(charge, amount, rules)
     if sum(part for _, _, part in due) > card.available:
-        if card.holds:
+        if card.holds and waits:
             return False
         if charge.when_short is Short.DROP:
             return True

@@ -39,7 +39,7 @@ class TakenApart(MemoryStorage):
     def guard(self) -> AbstractContextManager[None]:
         return self._open()
 
-    def transact(self, card, decide, *, key=None):
+    def transact(self, card, decide, *, key=None, seen=None):
         with self.guard():
             view = self._view(card, key)
             step = decide(view)
@@ -88,7 +88,7 @@ class NoLock(TakenApart):
 
 @caught_by("test_no_step_is_lost")
 class ReadsOutsideTheLock(TakenApart):
-    def transact(self, card, decide, *, key=None):
+    def transact(self, card, decide, *, key=None, seen=None):
         view = self.view(card, key)
         step = decide(view)
         if step.card is not None:
@@ -107,7 +107,7 @@ class WritesBeforeChecking(TakenApart):
 
 @caught_by("test_an_error_in_a_step_goes_to_the_caller")
 class WrapsErrors(TakenApart):
-    def transact(self, card, decide, *, key=None):
+    def transact(self, card, decide, *, key=None, seen=None):
         try:
             return super().transact(card, decide, key=key)
         except OSError as error:
@@ -116,7 +116,7 @@ class WrapsErrors(TakenApart):
 
 @caught_by("test_a_step_without_a_card_writes_nothing")
 class WritesWithoutACard(TakenApart):
-    def transact(self, card, decide, *, key=None):
+    def transact(self, card, decide, *, key=None, seen=None):
         def noted(view):
             step = decide(view)
             if step.card is None:
@@ -288,14 +288,14 @@ class ApprovesTooLate(TakenApart):
 
 @caught_by("test_tokens_are_resolved_in_order", "test_a_credential_in_use_is_refused")
 class ResolvesAnyKind(TakenApart):
-    def resolve(self, kind, tokens):
-        return super().resolve("pin", tokens)
+    def resolve(self, kind, tokens, *, key=None):
+        return super().resolve("pin", tokens, key=key)
 
 
 @caught_by("test_tokens_are_resolved_in_order")
 class ResolvesTheLastToken(TakenApart):
-    def resolve(self, kind, tokens):
-        return super().resolve(kind, tokens[::-1])
+    def resolve(self, kind, tokens, *, key=None):
+        return super().resolve(kind, tokens[::-1], key=key)
 
 
 @caught_by("test_a_credential_is_bound_if_there_is_none", "test_a_credential_goes_to_one_of_many")

@@ -421,11 +421,11 @@ class Troubled(MemoryStorage):
     fails: tuple[str, ...] = ()
     meanwhile: Callable[[], object] | None = None
 
-    def resolve(self, *given: Any) -> Any:
+    def resolve(self, *given: Any, **named: Any) -> Any:
         if (meanwhile := self.meanwhile) is not None:
             self.meanwhile = None
             meanwhile()
-        return self._given("resolve", *given)
+        return self._given("resolve", *given, **named)
 
     def append_audit(self, *given: Any, **named: Any) -> Any:
         return self._given("append_audit", *given, **named)

@@ -4,6 +4,7 @@ import pytest
 
 from cardbill.storage.memory import MemoryStorage
 from cardbill.testing.conformance import StorageContract
+from tests.remembering_faults import Remembers
 from tests.store_faults import FAULTS, TakenApart, failures
 
 
@@ -21,5 +22,6 @@ def test_the_suite_catches_a_planted_fault(fault):
     assert set(failures(fault, FAULTS[fault])) == set(FAULTS[fault])
 
 
-def test_the_suite_finds_no_fault_where_none_was_planted():
-    assert failures(TakenApart) == {}
+@pytest.mark.parametrize("sound", [TakenApart, Remembers])
+def test_the_suite_finds_no_fault_where_none_was_planted(sound):
+    assert failures(sound) == {}

@@ -30,6 +30,7 @@ from cardbill.errors import (
 )
 from cardbill.journal import detail_of
 from cardbill.rekeying import Rekeyed
+from cardbill.storage.contract import View
 from tests.building import EVERY_STORE, RETAIL, UK, Shop, deck, open_shop
 
 WHO = {"actor": "ann", "reason": "the yearly rotation"}
@@ -151,7 +152,7 @@ def test_a_card_that_moves_between_two_looks_is_found(shop: Shop, monkeypatch: p
     rotate(shop)
     look = shop.bill.storage.resolve
 
-    def torn(kind: str, tokens: Sequence[bytes]) -> str | None:
+    def torn(kind: str, tokens: Sequence[bytes]) -> View | None:
         monkeypatch.setattr(shop.bill.storage, "resolve", look)
         found = look(kind, tokens[:1])
         shop.bill.batches.rekey(**WHO)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import field, frozen
 
@@ -18,6 +18,29 @@ if TYPE_CHECKING:
 
 Credential = tuple[str, bytes]
 """A kind, and a token that does not reveal what the caller said."""
+
+
+class Seen:
+    """What a process has just read in a store, for its next step: good once, there alone.
+
+    It is not shown, and stays behind when what it belongs to is copied or pickled.
+    """
+
+    __slots__ = ("_store", "_view")
+
+    def __init__(self, store: object = None, view: object = None) -> None:
+        self._store = store
+        self._view = view
+
+    def take(self, store: object) -> Any:
+        """Return what was read, to who asks first for that store; everybody else gets None."""
+        if store is not self._store:
+            return None
+        view, self._view = self._view, None
+        return view
+
+    def __reduce__(self) -> tuple[type[Seen], tuple[()]]:
+        return Seen, ()
 
 
 @frozen(kw_only=True)
@@ -79,6 +102,7 @@ class Caller:
     credential: Credential = field(repr=False)
     also: tuple[Credential, ...] = field(default=(), repr=False, eq=False)
     access: str | None = None
+    _seen: Seen = field(factory=Seen, repr=False, eq=False)
     authenticated: ClassVar[Literal[True]] = True
 
     @property

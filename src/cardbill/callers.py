@@ -252,8 +252,8 @@ class Callers:
     def _holder(self, tokens: Sequence[bytes]) -> tuple[bytes, str | None]:
         """Return the token that leads to a card, and the card; or the newest and none."""
         for token in tokens:
-            if (card_id := self._storage.resolve(ANI, [token])) is not None:
-                return token, card_id
+            if (held := self._storage.resolve(ANI, [token])) is not None:
+                return token, held.card.id
         return tokens[0], None
 
     def _card(self, card_id: str, now: datetime) -> Card:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import evolve
 
 from cardbill import authorization, settling
-from cardbill.answers import Caller, Credential, Denied, Grant
+from cardbill.answers import Caller, Credential, Denied, Grant, Seen
 from cardbill.attempts import Attempts
 from cardbill.calls import CallRecord, check_call_id, parse_handle, report
 from cardbill.carriers import check_busy
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from cardbill.access import AccessNumber
     from cardbill.keyring import Keyring
     from cardbill.steps import Decision
-    from cardbill.storage.contract import Storage
+    from cardbill.storage.contract import Storage, View
 
 T = TypeVar("T")
 
@@ -189,7 +189,8 @@ class CallFlow:
         if caller is not None:
             credentials = [caller.credential, *caller.also]
             request = self._request(call_id, to, told, caller.ani, credentials, calls)
-            return self._grant(caller.card_id, request, now)
+            seen = caller._seen.take(self._storage)  # noqa: SLF001  # ours, and not for hosts
+            return self._grant(caller.card_id, request, now, seen)
         who = Presented(
             pin=pin, card_number=card_number, ani=ani, dialled=dialled, to=to, access=told
         ).apart()
@@ -337,15 +338,16 @@ class CallFlow:
         number: str | None,
         now: datetime,
     ) -> Caller | Denied:
-        card_id = self._resolve(credentials)
-        if card_id is None:
+        view = self._resolve(credentials)
+        if view is None:
             return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
-        told = who.access
-        admitted = self._look(card_id, now, credentials, number, told) or self._step(
+        card_id, told = view.card.id, who.access
+        admitted = self._look(view, now, credentials, number, told) or self._step(
             card_id,
             None,
             now,
             lambda card, _, shelf: authorization.admit(card, credentials, shelf, number, now, told),
+            view,
         )
         if len(credentials) > 1 and isinstance(admitted, Caller):
             admitted = evolve(admitted, also=tuple(credentials))
@@ -370,30 +372,33 @@ class CallFlow:
         source = self._source(who, credentials, caller_number(ani), call_id, trunk)
 
         def look_up() -> T | Denied:
-            card_id = self._resolve(credentials)
-            if card_id is None:
+            view = self._resolve(credentials)
+            if view is None:
                 return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
-            return use(card_id, credentials)
+            return use(view.card.id, credentials)
 
         return self._gate.guarded(source, now, look_up)
 
-    def _grant(self, card_id: str, request: CallRequest, now: datetime) -> Grant | Denied:
+    def _grant(
+        self, card_id: str, request: CallRequest, now: datetime, seen: View | None
+    ) -> Grant | Denied:
         return self._step(
             card_id,
             call_key(request.call_id),
             now,
             lambda card, record, shelf: authorization.authorize(card, record, request, shelf, now),
+            seen,
         )
 
     def _grant_one_stage(
         self, who: Presented, request: CallRequest, now: datetime
     ) -> Grant | Denied:
-        card_id = self._resolve(request.credentials)
-        if card_id is None:
+        view = self._resolve(request.credentials)
+        if view is None:
             return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
-        answer = self._grant(card_id, request, now)
+        answer = self._grant(view.card.id, request, now, view)
         if len(request.credentials) > 1 and isinstance(answer, Grant):
-            self._move_on(card_id, who, request.credentials, now)
+            self._move_on(view.card.id, who, request.credentials, now)
         return answer
 
     def _request(
@@ -430,8 +435,8 @@ class CallFlow:
         source = Source(ani, call_id, access, trunk, token)  # checks what the host says
         return source if credentials and credentials[0][0] != ANI else None
 
-    def _resolve(self, credentials: Sequence[Credential]) -> str | None:
-        """Return the card that credentials lead to: all look-ups are here and nowhere else."""
+    def _resolve(self, credentials: Sequence[Credential]) -> View | None:
+        """Return the card that credentials lead to, as it stands: all look-ups are here."""
         if not credentials:
             return None
         kind, tokens = credentials[0][0], [token for _, token in credentials]
@@ -463,14 +468,13 @@ class CallFlow:
 
     def _look(
         self,
-        card_id: str,
+        view: View,
         at: datetime,
         credentials: Sequence[Credential],
         ani: str | None,
         access: AccessNumber | None,
     ) -> Caller | Denied | None:
         """Answer from a mere read; ``None`` where the answer would be the first use."""
-        view = self._storage.view(card_id)
         if view.revision != self._shelf.snapshot.revision:
             self._shelf.refresh()
         while True:
@@ -483,7 +487,11 @@ class CallFlow:
             except NotLoaded as missing:
                 self._shelf.load(missing)
                 continue
-            return answer if card.in_use == in_use else None
+            if card.in_use != in_use:
+                return None
+            if isinstance(answer, Caller):
+                return evolve(answer, seen=Seen(self._storage, view))
+            return answer
 
     def _dialled(self, to: str | None, access: AccessNumber | None) -> tuple[str | None, str]:
         try:
@@ -491,8 +499,15 @@ class CallFlow:
         except InvalidNumber as error:
             return None, error.problem
 
-    def _step(self, card_id: str, key: str | None, at: datetime, decide: Decision[T]) -> T:
-        return self._runner.step(card_id, key, at, decide)
+    def _step(
+        self,
+        card_id: str,
+        key: str | None,
+        at: datetime,
+        decide: Decision[T],
+        seen: View | None = None,
+    ) -> T:
+        return self._runner.step(card_id, key, at, decide, seen)
 
     def _step_of_call(self, card_id: str, call_id: str, at: datetime, decide: Decision[T]) -> T:
         """Take a step on the card that a handle names, if it is in this store."""

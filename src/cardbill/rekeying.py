@@ -80,7 +80,8 @@ class Mover:
             kept = self._keyring.seal(secret.plain, card_id)
         row = CredentialRow(kind, newest, card_id, kept)
         if newest not in rows and not self._storage.bind(row, expected=None):
-            if self._storage.resolve(kind, [newest]) != card_id:
+            held = self._storage.resolve(kind, [newest])
+            if held is None or held.card.id != card_id:
                 self._unlist(card_id, kind, [newest], at)
                 raise DuplicateCredential(f"card {card_id}: another card has the same credential")
         elif newest in rows and rows[newest].sealed != kept:

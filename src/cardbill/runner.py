@@ -11,7 +11,7 @@ from cardbill.steps import CatalogueMoved, Decision, step
 if TYPE_CHECKING:
     from cardbill.seals import Seals
     from cardbill.shelf import Shelf
-    from cardbill.storage.contract import Storage
+    from cardbill.storage.contract import Storage, View
 
 T = TypeVar("T")
 
@@ -24,12 +24,22 @@ class Runner:
         self._shelf = shelf
         self._seals = seals
 
-    def step(self, card_id: str, key: str | None, at: datetime, decide: Decision[T]) -> T:
-        """Run a decision on a card as one atomic step, and return its answer."""
+    def step(
+        self,
+        card_id: str,
+        key: str | None,
+        at: datetime,
+        decide: Decision[T],
+        seen: View | None = None,
+    ) -> T:
+        """Run a decision on a card as one atomic step, and return its answer.
+
+        What this process has `seen` of the card before may save the store a look.
+        """
         while True:
             run = step(decide, self._shelf.snapshot, at, self._seals)
             try:
-                return self._storage.transact(card_id, run, key=key)
+                return self._storage.transact(card_id, run, key=key, seen=seen)
             except NotLoaded as missing:
                 self._shelf.load(missing)
             except CatalogueMoved:

@@ -255,7 +255,12 @@ class Storage(Protocol):
     """
 
     def transact(
-        self, card: str, decide: Callable[[View], Step[T]], *, key: str | None = None
+        self,
+        card: str,
+        decide: Callable[[View], Step[T]],
+        *,
+        key: str | None = None,
+        seen: View | None = None,
     ) -> T:
         """Run one step on one card.
 
@@ -264,10 +269,18 @@ class Storage(Protocol):
         this returns, or not at all. `decide` has no effects and may run several times;
         when it raises, nothing is changed and the error goes to the caller.
 
+        A store may save itself the read by what the caller has `seen`: run `decide` on that
+        first, and commit only where the same statement proves that the card's version and
+        the catalogue's revision are still those, and that there is no record of `key`. A
+        refusal, that is a step without a card or an error, proves nothing: it is decided
+        anew on what is read now. A store that always reads ignores `seen`.
+
         Args:
             card: The card's id.
             decide: Given the view, returns the step.
             key: The operation whose record `decide` wants to see.
+            seen: What :meth:`view` or :meth:`resolve` of this very store returned of that
+                card, however long ago.
 
         Raises:
             UnknownName: There is no such card; `decide` was not run.
@@ -318,8 +331,14 @@ class Storage(Protocol):
             UnknownName: There is no such card.
         """
 
-    def resolve(self, kind: str, tokens: Sequence[bytes]) -> str | None:
-        """Return the id of the card that one of the tokens opens; the first that does."""
+    def resolve(self, kind: str, tokens: Sequence[bytes], *, key: str | None = None) -> View | None:
+        """Return the view of the card that one of the tokens opens; the first that does.
+
+        Args:
+            kind: Of the credential.
+            tokens: In the order to try them.
+            key: The operation whose record is wanted.
+        """
 
     def credentials(self, cards: Sequence[str], kind: str | None = None) -> list[CredentialRow]:
         """Return the credentials of these cards, at most 1,000, in any order.

@@ -61,7 +61,12 @@ class MemoryStorage:
         self._revision = 0
 
     def transact(
-        self, card: str, decide: Callable[[View], Step[T]], *, key: str | None = None
+        self,
+        card: str,
+        decide: Callable[[View], Step[T]],
+        *,
+        key: str | None = None,
+        seen: View | None = None,  # noqa: ARG002  # reading costs nothing here
     ) -> T:
         with self._open():
             view = self._view(card, key)
@@ -137,11 +142,11 @@ class MemoryStorage:
         with self._open():
             return self._view(card, key)
 
-    def resolve(self, kind: str, tokens: Sequence[bytes]) -> str | None:
+    def resolve(self, kind: str, tokens: Sequence[bytes], *, key: str | None = None) -> View | None:
         with self._open():
             for token in tokens:
                 if (found := self._credentials.get((kind, token))) is not None:
-                    return found.card
+                    return self._view(found.card, key)
             return None
 
     def credentials(self, cards: Sequence[str], kind: str | None = None) -> list[CredentialRow]:

@@ -101,9 +101,14 @@ class PostgresStorage:
     # -- cards ----------------------------------------------------------------------------
 
     def transact(
-        self, card: str, decide: Callable[[View], Step[T]], *, key: str | None = None
+        self,
+        card: str,
+        decide: Callable[[View], Step[T]],
+        *,
+        key: str | None = None,
+        seen: View | None = None,
     ) -> T:
-        return self._steps.on_card(card, decide, key)
+        return self._steps.on_card(card, decide, key, seen)
 
     def add_cards(
         self,
@@ -158,11 +163,10 @@ class PostgresStorage:
     def view(self, card: str, key: str | None = None) -> View:
         return self._lent(lambda session: self._steps.view(session, card, key)[0])
 
-    def resolve(self, kind: str, tokens: Sequence[bytes]) -> str | None:
+    def resolve(self, kind: str, tokens: Sequence[bytes], *, key: str | None = None) -> View | None:
         if not tokens:
             return None
-        opened = dict(self._all(self._sql.resolve, (kind, list(tokens))))
-        return next((opened[token] for token in tokens if token in opened), None)
+        return self._lent(lambda session: self._steps.resolve(session, kind, tokens, key))
 
     def credentials(self, cards: Sequence[str], kind: str | None = None) -> list[CredentialRow]:
         if not cards:

@@ -42,6 +42,12 @@ _CHANGES = (
     "first_used_at = %s, expires_at = %s, blocked = %s, due_at = %s, state = %s, swap = %s "
     "WHERE id = %s AND version = %s"
 )
+# And if all else that a step was decided on still holds, where it was not read just before. No
+# record can come without the card's next version.
+_CHANGES_UNREAD = (
+    f"{_CHANGES} AND (SELECT revision FROM cardbill.catalogue_revision) = %s "  # noqa: S608
+    "AND NOT EXISTS (SELECT FROM cardbill.record WHERE card = %s AND key = %s)"
+)
 _ENTRIES = _arrays("bigint bigint text bigint bigint text bytea")
 _RECORDS = _arrays(
     "text bigint text text bigint bigint text text text text bigint bigint bigint bigint bytea"
@@ -49,7 +55,21 @@ _RECORDS = _arrays(
 _OWN_ENTRY = ", ".join(EntryRow._fields[1:])
 _OWN_RECORD = ", ".join(RecordRow._fields[1:])
 _REPLACED = ", ".join(f"{field} = excluded.{field}" for field in RecordRow._fields[2:])
+_ADDING = (
+    "WITH swapped AS ({changes} RETURNING id), "  # noqa: S608
+    f"entered AS (INSERT INTO cardbill.entry (card, {_OWN_ENTRY}) "
+    f"SELECT swapped.id, added.* FROM swapped, unnest({_ENTRIES}) AS added), "
+    f"recorded AS (INSERT INTO cardbill.record (card, {_OWN_RECORD}) "
+    f"SELECT swapped.id, added.* FROM swapped, unnest({_RECORDS}) AS added "
+    f"ON CONFLICT (card, key) DO UPDATE SET {_REPLACED}) "
+    "SELECT count(*) FROM swapped"
+)
 _FUNCTION = 12 + 7 + 15  # arguments
+_SEEN = (
+    f"{columns(CardRow, 'card')}, revision.revision, card.swap, {columns(RecordRow, 'record')} "
+    "FROM cardbill.card AS card CROSS JOIN cardbill.catalogue_revision AS revision "
+    "LEFT JOIN cardbill.record AS record ON record.card = card.id AND record.key = %s"
+)
 _SWAP_GROUP = (
     "UPDATE cardbill.attempt_group SET version = version + 1, swap = %s, "
     "book = coalesce(%s::bytea, book) WHERE grp = %s AND version = %s"
@@ -71,29 +91,21 @@ class Statements:
             return for_schema(text, schema)
 
         # -- what a call waits for --
-        self.view = own(
-            f"SELECT {columns(CardRow, 'card')}, revision.revision, card.swap, "  # noqa: S608
-            f"{columns(RecordRow, 'record')} "
-            "FROM cardbill.card AS card CROSS JOIN cardbill.catalogue_revision AS revision "
-            "LEFT JOIN cardbill.record AS record ON record.card = card.id AND record.key = %s "
-            "WHERE card.id = %s"
+        self.view = own(f"SELECT {_SEEN} WHERE card.id = %s")
+        self.resolve = own(
+            f"SELECT credential.token, {_SEEN} JOIN cardbill.credential AS credential "
+            "ON credential.card = card.id WHERE credential.kind = %s AND credential.token = ANY(%s)"
+        )
+        self.resolve_alone = own(
+            "SELECT card FROM cardbill.credential WHERE kind = %s AND token = %s"
         )
         self.lock = own("SELECT version FROM cardbill.card WHERE id = %s FOR UPDATE")
         self.swap = own(_CHANGES)
-        self.swap_and_add = own(
-            f"WITH swapped AS ({_CHANGES} RETURNING id), "  # noqa: S608
-            f"entered AS (INSERT INTO cardbill.entry (card, {_OWN_ENTRY}) "
-            f"SELECT swapped.id, added.* FROM swapped, unnest({_ENTRIES}) AS added), "
-            f"recorded AS (INSERT INTO cardbill.record (card, {_OWN_RECORD}) "
-            f"SELECT swapped.id, added.* FROM swapped, unnest({_RECORDS}) AS added "
-            f"ON CONFLICT (card, key) DO UPDATE SET {_REPLACED}) "
-            "SELECT count(*) FROM swapped"
-        )
+        self.swap_unread = own(_CHANGES_UNREAD)
+        self.swap_and_add = own(_ADDING.format(changes=_CHANGES))
+        self.swap_and_add_unread = own(_ADDING.format(changes=_CHANGES_UNREAD))
         self.delegated_swap = own(
             f"SELECT * FROM cardbill.cardbill_swap({', '.join(['%s'] * _FUNCTION)})"  # noqa: S608
-        )
-        self.resolve = own(
-            "SELECT token, card FROM cardbill.credential WHERE kind = %s AND token = ANY(%s)"
         )
 
         # -- attempts at PINs --

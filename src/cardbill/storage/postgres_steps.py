@@ -36,10 +36,23 @@ class Steps:
         self._sql = statements
         self._distributed = distributed
 
-    def on_card(self, card: str, decide: Callable[[View], Step[T]], key: str | None) -> T:
-        """Take a step on a card."""
+    def on_card(
+        self,
+        card: str,
+        decide: Callable[[View], Step[T]],
+        key: str | None,
+        seen: View | None = None,
+    ) -> T:
+        """Take a step on a card, on what was seen of it before if that still holds."""
+        # On Citus a statement that looks into other tables is not sent to one node.
+        unread = None if self._distributed or (seen and seen.card.id != card) else seen
 
         def attempt(session: Session, claims: Claims[T]) -> T:
+            nonlocal unread
+            if unread is not None:
+                before, unread = unread._replace(record=None), None
+                for outcome in self._unread(session, claims, before, decide, key):
+                    return outcome
             view, number = self.view(session, card, key)
             for outcome in claims.committed(view.card.version, number):
                 return outcome
@@ -47,7 +60,7 @@ class Steps:
             if step.card is not None:
                 check_step(view.card, step)
                 number = claims.make(view.card.version, step.outcome)
-                if not self._swap(session, view.card, step.card, step, number):
+                if not self._swap(session, view.card, step, number):
                     raise Overtaken
             return step.outcome
 
@@ -60,22 +73,68 @@ class Steps:
         row = session.first(self._sql.view, (key, card))
         if row is None:
             raise UnknownName("card", card)
-        record = None if row[_CARD + 2] is None else RecordRow(*row[_CARD + 2 :])
-        return View(CardRow(*row[:_CARD]), record, row[_CARD]), row[_CARD + 1]
+        return _view(row)
+
+    def resolve(
+        self, session: Session, kind: str, tokens: Sequence[bytes], key: str | None
+    ) -> View | None:
+        """Return the view of the card that the first of the tokens opens that opens any."""
+        if self._distributed:
+            for token in tokens:
+                found = session.first(self._sql.resolve_alone, (kind, token))
+                if found is not None:
+                    return self.view(session, found[0], key)[0]
+            return None
+        rows = session.all(self._sql.resolve, (key, kind, list(tokens)))
+        opened = {token: row for token, *row in rows}
+        return next((_view(opened[token])[0] for token in tokens if token in opened), None)
+
+    def _unread(
+        self,
+        session: Session,
+        claims: Claims[T],
+        seen: View,
+        decide: Callable[[View], Step[T]],
+        key: str | None,
+    ) -> list[T]:
+        """Return the outcome of a step on what was seen before; nothing: it is to be read."""
+        try:
+            step = decide(seen)
+            check_step(seen.card, step)
+        except Exception:  # noqa: BLE001  # what is read now may be no reason for it any more
+            return []
+        if step.card is None:
+            return []  # and a refusal may have none any more
+        number = claims.make(seen.card.version, step.outcome)
+        if self._swap(session, seen.card, step, number, (seen.revision, seen.card.id, key)):
+            return [step.outcome]
+        claims.withdraw()
+        return []
 
     def _swap(
-        self, session: Session, seen: CardRow, card: CardRow, step: Step[Any], number: int
+        self,
+        session: Session,
+        seen: CardRow,
+        step: Step[Any],
+        number: int,
+        unread: tuple[Any, ...] = (),
     ) -> bool:
-        """Put the card in the place of the one seen, with what was added; False: it is gone."""
+        """Put the card in the place of the one seen, with what was added; False: it is gone.
+
+        With `unread`, only if revision and record are as they were thought to be, too.
+        """
+        card, sql = step.card, self._sql
+        assert card is not None  # noqa: S101  # asked for only then
         new = (*card[1:3], *card[5:], number)
-        place = seen.id, seen.version
+        place = (seen.id, seen.version, *unread)
         if not step.entries and not step.records:
-            return session.run(self._sql.swap, (*new, *place)) == 1
+            return session.run(sql.swap_unread if unread else sql.swap, (*new, *place)) == 1
         records = {record.key: record for record in step.records}  # of two of a key the later
         added = (*_turned(step.entries, _ENTRY), *_turned(list(records.values()), _RECORD))
         if self._distributed:
-            return session.tell(self._sql.delegated_swap, (*place, *new, *added)) == 1
-        return session.tell(self._sql.swap_and_add, (*new, *place, *added)) == 1
+            return session.tell(sql.delegated_swap, (*place, *new, *added)) == 1
+        adding = sql.swap_and_add_unread if unread else sql.swap_and_add
+        return session.tell(adding, (*new, *place, *added)) == 1
 
     # -- attempts -------------------------------------------------------------------------
 
@@ -128,6 +187,12 @@ class Steps:
             else:
                 session.run(self._sql.tally_alone, (*place, *state))
             return True
+
+
+def _view(row: Sequence[Any]) -> tuple[View, int]:
+    """Return the view that a row shows, and the number of the card's last swap."""
+    record = None if row[_CARD + 2] is None else RecordRow(*row[_CARD + 2 :])
+    return View(CardRow(*row[:_CARD]), record, row[_CARD]), row[_CARD + 1]
 
 
 def _turned(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -62,9 +62,14 @@ def _marks(row: type[tuple[Any, ...]]) -> str:
 
 # Column names come from the contract's own classes, values are always parameters.
 _CARDS = f"SELECT {_columns(CardRow)} FROM card"  # noqa: S608
-_VIEW = (
-    f"SELECT {_columns(CardRow)}, "  # noqa: S608
-    "(SELECT coalesce(max(revision), 0) FROM catalogue_revision) FROM card WHERE id = ?"
+_SEEN = (
+    f"SELECT {', '.join(f'card.{each}' for each in CardRow._fields)}, "  # noqa: S608
+    "(SELECT coalesce(max(revision), 0) FROM catalogue_revision) FROM"
+)
+_VIEW = f"{_SEEN} card WHERE id = ?"
+_RESOLVE = (
+    f"{_SEEN} credential CROSS JOIN card ON card.id = credential.card "
+    "WHERE credential.kind = ? AND credential.token = ?"
 )
 _RECORDS = f"SELECT {_columns(RecordRow)} FROM record"  # noqa: S608
 # What never changes is left out: naming a column would rewrite its indexes.
@@ -125,7 +130,12 @@ class SQLiteStorage:
     # -- cards ----------------------------------------------------------------------------
 
     def transact(
-        self, card: str, decide: Callable[[View], Step[T]], *, key: str | None = None
+        self,
+        card: str,
+        decide: Callable[[View], Step[T]],
+        *,
+        key: str | None = None,
+        seen: View | None = None,  # noqa: ARG002  # within its transaction it reads anyway
     ) -> T:
         with self._connections.write() as connection:
             view = self._view(connection, card, key)
@@ -178,14 +188,12 @@ class SQLiteStorage:
         with self._connections.read() as connection:
             return self._view(connection, card, key)
 
-    def resolve(self, kind: str, tokens: Sequence[bytes]) -> str | None:
-        with self._connections.lend() as connection:
+    def resolve(self, kind: str, tokens: Sequence[bytes], *, key: str | None = None) -> View | None:
+        with self._connections.read() as connection:
             for token in tokens:
-                found = connection.execute(
-                    "SELECT card FROM credential WHERE kind = ? AND token = ?", (kind, token)
-                ).fetchone()
-                if found is not None:
-                    return str(found[0])
+                row = connection.execute(_RESOLVE, (kind, token)).fetchone()
+                if row is not None:
+                    return self._seen(connection, row, key)
             return None
 
     def credentials(self, cards: Sequence[str], kind: str | None = None) -> list[CredentialRow]:
@@ -403,10 +411,14 @@ class SQLiteStorage:
         row = connection.execute(_VIEW, (card,)).fetchone()
         if row is None:
             raise UnknownName("card", card)
+        return SQLiteStorage._seen(connection, row, key)
+
+    @staticmethod
+    def _seen(connection: sqlite3.Connection, row: tuple[Any, ...], key: str | None) -> View:
         record = None
         if key is not None:
             found = connection.execute(
-                f"{_RECORDS} WHERE card = ? AND key = ?", (card, key)
+                f"{_RECORDS} WHERE card = ? AND key = ?", (row[0], key)
             ).fetchone()
             record = found and RecordRow(*found)
         return View(CardRow(*row[:-1]), record, row[-1])

@@ -28,13 +28,14 @@ from cardbill.testing.conformance.attempts import Attempts
 from cardbill.testing.conformance.contents import Contents
 from cardbill.testing.conformance.finding import Finding
 from cardbill.testing.conformance.races import Races
+from cardbill.testing.conformance.remembered import Remembered
 from cardbill.testing.conformance.shelves import Shelves
 from cardbill.testing.conformance.steps import Steps
 
 __all__ = ["StorageContract"]
 
 
-class StorageContract(Steps, Contents, Adding, Finding, Shelves, Attempts, Races):
+class StorageContract(Steps, Remembered, Contents, Adding, Finding, Shelves, Attempts, Races):
     """What every store must pass.
 
     Attributes:

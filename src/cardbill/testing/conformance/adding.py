@@ -18,6 +18,7 @@ from cardbill.testing.conformance.rows import (
     add,
     card_row,
     new_card,
+    opened,
     throw,
     together,
 )
@@ -40,7 +41,7 @@ class Adding:
         assert (len(other.find_cards(BATCH)), other.due(MANY)) == (500, due[:500])
         found = other.credentials([new.card.id for new in cards[:1_000]], "pin")
         assert sorted(found) == sorted(new.credential for new in cards[:1_000])
-        assert other.resolve("pin", [cards[-1].credential.token]) == cards[-1].card.id
+        assert opened(other, "pin", [cards[-1].credential.token]) == cards[-1].card.id
 
     def test_cards_are_added_all_or_none(self, store: Storage, other: Storage) -> None:
         """When the iterable raises, nothing was added and the caller gets the error as it is."""
@@ -49,7 +50,7 @@ class Adding:
                 store.add_cards("job", chain(map(new_card, range(1, MANY)), map(throw, [error])))
             assert caught.value is error
             assert (other.count_cards(), other.find_cards(BATCH)) == (0, [])
-            assert other.resolve("pin", [b"SUMMER/1"]) is None
+            assert opened(other, "pin", [b"SUMMER/1"]) is None
             assert other.credentials([CARD], "pin") == []
         assert store.add_cards("job", map(new_card, range(1, MANY + 1))) == MANY
 
@@ -71,9 +72,9 @@ class Adding:
         def read() -> set[int]:
             seen = set()
             while not finished.is_set():
-                opened = other.resolve("pin", [b"SUMMER/1"])
+                first = opened(other, "pin", [b"SUMMER/1"])
                 seen |= {other.count_cards(), len(other.find_cards(BATCH, limit=MANY))}
-                assert opened is None or max(seen) == MANY
+                assert first is None or max(seen) == MANY
             return seen
 
         added, seen = together(write, read)
@@ -103,8 +104,8 @@ class Adding:
             assert store.count_cards() == 1
         free = taken._replace(credential=taken.credential._replace(kind="ani"))
         assert store.add_cards("job", [new_card(2), free]) == 2
-        assert store.resolve("pin", [b"SUMMER/1"]) == CARD
-        assert store.resolve("ani", [b"SUMMER/1"]) == free.card.id
+        assert opened(store, "pin", [b"SUMMER/1"]) == CARD
+        assert opened(store, "ani", [b"SUMMER/1"]) == free.card.id
 
     def test_a_credential_in_use_is_drawn_again(self, store: Storage, other: Storage) -> None:
         """The redraw is asked for as long as it takes, and may read the store meanwhile."""
@@ -120,7 +121,7 @@ class Adding:
         cards = [new_card(3), new_card(4, token=b"SUMMER/1"), new_card(5, token=b"free")]
         assert store.add_cards("job", cards, redraw=redraw) == 3
         assert asked == ["SUMMER/4"] * 4 + ["SUMMER/5"] * 2
-        found = [other.resolve("pin", [token]) for token in (b"SUMMER/3", b"free", b"last")]
+        found = [opened(other, "pin", [token]) for token in (b"SUMMER/3", b"free", b"last")]
         assert found == [new.card.id for new in cards]
         assert [row.token for row in other.credentials(["SUMMER/4"], "pin")] == [b"free"]
 
@@ -131,7 +132,7 @@ class Adding:
         assert store.add_cards("job", [*cards, new_card(5)], redraw=lambda _: None) == 2
         assert [card.serial for card in other.find_cards(BATCH)] == [1, 2, 5]
         assert other.credentials(["SUMMER/3", "SUMMER/4"], "pin") == []
-        assert other.resolve("pin", [b"SUMMER/2"]) == SECOND
+        assert opened(other, "pin", [b"SUMMER/2"]) == SECOND
         assert store.add_cards("job", []) == 2
 
     def test_a_job_is_approved_before_it_is_seen(self, store: Storage, other: Storage) -> None:
@@ -155,7 +156,7 @@ class Adding:
                 store.add_cards("job", [new_card()], approve=partial(throw, error))
             assert caught.value is error
             assert other.count_cards() == 0
-            assert other.resolve("pin", [b"SUMMER/1"]) is None
+            assert opened(other, "pin", [b"SUMMER/1"]) is None
         assert store.add_cards("job", [new_card()]) == 1
 
     def test_a_card_that_exists_is_refused(self, store: Storage) -> None:
@@ -172,5 +173,5 @@ class Adding:
             with pytest.raises(ConstraintViolated):
                 store.add_cards("job", [new_card(2), again])
             assert store.find_cards(BATCH) == [card_row()]
-            assert store.resolve("pin", [b"SUMMER/2", again.credential.token]) is None
+            assert opened(store, "pin", [b"SUMMER/2", again.credential.token]) is None
         assert store.add_cards("job", [new_card(2)]) == 1

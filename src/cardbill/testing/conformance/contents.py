@@ -22,6 +22,7 @@ from cardbill.testing.conformance.rows import (
     entry_row,
     kept,
     new_card,
+    opened,
     record_row,
 )
 
@@ -95,7 +96,7 @@ class Contents:
             assert kept(other, card) == (new.card._replace(version=2), [entry], [record])
             assert other.view(card, key).record == record
             assert other.find_cards(text) == [other.view(card).card]
-            assert other.resolve(text, [new.credential.token]) == card
+            assert opened(other, text, [new.credential.token]) == card
             assert other.credentials([card], text) == [new.credential]
             assert other.records(batch=text) == other.calls_by_id(text) == [record]
             assert other.content(text, text, 1) == text.encode()
@@ -113,7 +114,7 @@ class Contents:
             new = new._replace(credential=new.credential._replace(sealed=value[1:] or None))
             add(store, new)
             assert other.view(new.card.id).card.state == value
-            assert other.resolve("pin", [value]) == new.card.id
+            assert opened(other, "pin", [value]) == new.card.id
             assert other.credentials([new.card.id], "pin") == [new.credential]
         for seq, value in enumerate((b"", *tokens), start=1):
             store.publish("deck", "retail", value, expected=seq - 1)

@@ -19,6 +19,7 @@ from cardbill.testing.conformance.rows import (
     change,
     entry_row,
     new_card,
+    opened,
     paged,
     record_row,
 )
@@ -31,10 +32,10 @@ class Finding:
         """The first token that opens a card decides; kinds are kept apart."""
         add(store, new_card(1), new_card(2))
         first, second = b"SUMMER/1", b"SUMMER/2"
-        assert store.resolve("pin", [second, first]) == SECOND
-        assert store.resolve("pin", [b"x", first, second]) == CARD
+        assert opened(store, "pin", [second, first]) == SECOND
+        assert opened(store, "pin", [b"x", first, second]) == CARD
         for kind, tokens in (("ani", [first]), ("PIN", [first]), ("pin", [b"x"]), ("pin", [])):
-            assert store.resolve(kind, tokens) is None
+            assert opened(store, kind, tokens) is None
         assert store.credentials(["x", SECOND], "pin") == [new_card(2).credential]
         assert store.credentials([], "pin") == store.credentials([CARD], "ani") == []
 
@@ -43,7 +44,7 @@ class Finding:
         add(store, new_card(1), new_card(2))
         row = CredentialRow("ani", b"SUMMER/1", CARD, b"sealed")  # a PIN of that token is another
         assert store.bind(row, expected=None)
-        assert other.resolve("ani", [b"SUMMER/1"]) == CARD
+        assert opened(other, "ani", [b"SUMMER/1"]) == CARD
         for again in (row, row._replace(card=SECOND), row._replace(sealed=None)):
             assert not other.bind(again, expected=None)
         assert other.credentials([CARD, SECOND], "ani") == [row]
@@ -64,7 +65,7 @@ class Finding:
         assert not store.bind(row, expected=SECOND)
         assert not store.bind(row, expected="SUMMER/3")
         assert store.bind(row, expected=CARD)
-        assert other.resolve("ani", [b"number"]) == SECOND
+        assert opened(other, "ani", [b"number"]) == SECOND
         assert other.credentials([CARD, SECOND], "ani") == [row]
         same = row._replace(sealed=b"new")
         assert other.bind(same, expected=SECOND)  # of one card, another copy
@@ -78,7 +79,7 @@ class Finding:
         for expected in (None, CARD):
             with pytest.raises(UnknownName):
                 store.bind(row._replace(card="x"), expected=expected)
-            assert store.resolve("ani", [b"number"]) == (expected and CARD)
+            assert opened(store, "ani", [b"number"]) == (expected and CARD)
             assert store.bind(row, expected=expected)
 
     def test_a_credential_is_removed_if_it_is_whose_one_thinks(
@@ -94,9 +95,9 @@ class Finding:
         assert other.credentials([CARD], "ani") == [row]
         assert other.unbind("ani", b"SUMMER/1", expected=CARD)
         assert not store.unbind("ani", b"SUMMER/1", expected=CARD)
-        assert store.resolve("ani", [b"SUMMER/1"]) is None
+        assert opened(store, "ani", [b"SUMMER/1"]) is None
         assert store.credentials([CARD], "ani") == []
-        assert store.resolve("pin", [b"SUMMER/1"]) == CARD
+        assert opened(store, "pin", [b"SUMMER/1"]) == CARD
         assert store.bind(row._replace(card=SECOND), expected=None)
 
     def test_credentials_of_every_kind_are_listed(self, store: Storage) -> None:

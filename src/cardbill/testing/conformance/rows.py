@@ -127,6 +127,13 @@ def add(store: Storage, *cards: NewCard) -> None:
     assert store.add_cards(f"add {cards[0].card.id}", iter(cards)) == len(cards)
 
 
+def opened(store: Storage, kind: str, tokens: Sequence[bytes]) -> str | None:
+    """Return the id of the card that one of the tokens opens; its view is what `view` shows."""
+    found = store.resolve(kind, tokens)
+    assert found is None or found == store.view(found.card.id)
+    return found and found.card.id
+
+
 def kept(store: Storage, card: str = CARD) -> tuple[CardRow, list[EntryRow], list[RecordRow]]:
     """Return all that is stored of a card."""
     return store.view(card).card, store.entries(card), store.records(card=card)
@@ -136,11 +143,12 @@ def refuses(
     store: Storage,
     decide: Callable[[View], Step[Any]],
     error: type[Exception] = ConstraintViolated,
+    seen: View | None = None,
 ) -> None:
     """Assert that a step on the card is refused and has changed nothing."""
     before = kept(store)
     with pytest.raises(error):
-        store.transact(CARD, decide)
+        store.transact(CARD, decide, seen=seen)
     assert kept(store) == before
 
 

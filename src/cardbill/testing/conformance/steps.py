@@ -63,6 +63,7 @@ class Steps:
             card = wanted.card.id
             # As a decision, Step answers with the view it is given and writes nothing.
             assert other.transact(card, Step, key=key) == other.view(card, key) == wanted
+            assert other.resolve("pin", [card.encode()], key=key) == wanted
 
     def test_a_step_without_a_card_writes_nothing(self, store: Storage) -> None:
         """A step whose card is None writes nothing, not even its entries and records."""

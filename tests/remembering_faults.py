@@ -1,0 +1,103 @@
+"""Stores that trust what was seen before too much, each in one way: see `store_faults`."""
+
+from cardbill.storage.checks import check_step
+from cardbill.storage.contract import View
+from tests.store_faults import TakenApart, caught_by
+
+
+class Remembers(TakenApart):
+    """Sound: decides on what was seen, if all of it still holds at the commit."""
+
+    def transact(self, card, decide, *, key=None, seen=None):
+        if seen is not None and self.fits(seen, card):
+            seen = self.shown(seen)
+            step = self.decided(decide, seen)
+            with self.guard():
+                if step is not None and self.stands(seen, self._view(seen.card.id, key)):
+                    self.check(seen.card, step)
+                    self.write(step)
+                    return step.outcome
+        return super().transact(card, decide, key=key)
+
+    def fits(self, seen, card):
+        return seen.card.id == card
+
+    def shown(self, seen):
+        return View(seen.card, None, seen.revision)
+
+    def decided(self, decide, seen):
+        try:
+            step = decide(seen)
+            check_step(seen.card, step)
+        except Exception:  # noqa: BLE001  # as a store must
+            return None
+        return step if step.card is not None else None
+
+    def stands(self, seen, now):
+        return now == seen
+
+    def write(self, step):
+        if step.card is not None:
+            super().write(step)
+
+
+@caught_by("test_an_old_view_loses_no_step", "test_no_step_is_lost_to_old_views")
+class TrustsTheCard(Remembers):
+    def stands(self, seen, now):
+        return super().stands(seen, now._replace(card=seen.card))
+
+
+@caught_by("test_a_catalogue_that_has_moved_is_seen")
+class TrustsTheRevision(Remembers):
+    def stands(self, seen, now):
+        return super().stands(seen, now._replace(revision=seen.revision))
+
+
+@caught_by("test_a_record_that_was_not_seen_counts")
+class TrustsThatThereIsNoRecord(Remembers):
+    def stands(self, seen, now):
+        return super().stands(seen, now._replace(record=None))
+
+
+@caught_by("test_a_record_of_another_key_does_not_count")
+class TrustsAnyRecord(Remembers):
+    def shown(self, seen):
+        return seen
+
+    def stands(self, seen, now):
+        return seen.card.version == now.card.version
+
+
+@caught_by("test_an_old_view_refuses_nothing")
+class RepeatsRefusals(Remembers):
+    def decided(self, decide, seen):
+        step = decide(seen)
+        return step if step.card is None else super().decided(decide, seen)
+
+    def stands(self, seen, now):
+        return True
+
+
+@caught_by("test_an_old_view_raises_nothing")
+class RepeatsErrors(Remembers):
+    def decided(self, decide, seen):
+        decide(seen)
+        return super().decided(decide, seen)
+
+
+@caught_by("test_a_view_of_another_card_is_not_used")
+class TakesTheCardFromTheView(Remembers):
+    def fits(self, seen, card):
+        return True
+
+
+@caught_by("test_money_for_one_is_spent_once_by_many_who_saw_it")
+class LooksBeforeItLocks(Remembers):
+    def transact(self, card, decide, *, key=None, seen=None):
+        if seen is None or self.view(card, key) != seen:
+            return super().transact(card, decide, key=key)
+        step = decide(seen)
+        if step.card is not None:
+            with self.guard():
+                self.write(step)
+        return step.outcome

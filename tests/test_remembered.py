@@ -1,0 +1,135 @@
+"""What `authenticate` has read serves `authorize` too, and never decides what has changed since."""
+
+import copy
+import pickle
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import attrs
+import pytest
+from moneyed import USD, Money
+
+import cardbill
+from cardbill import Caller, Denial, Denied, Grant, Keyring
+from tests.building import EVERY_STORE, UK, UK_MINUTE, Shop, open_shop
+from tests.test_postgres import statements
+
+PLAN = {"calls_at_once": 100, "max_call_seconds": 60}
+WHO = {"actor": "ann", "reason": "found"}
+
+
+@pytest.fixture(params=EVERY_STORE)
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    """Each card has the money for one call."""
+    with open_shop(request.param, tmp_path, face=Money("0.06", USD), plan=PLAN) as opened:
+        yield opened
+
+
+def admitted(shop: Shop) -> Caller:
+    caller = shop.bill.authenticate(pin=shop.pin())
+    assert isinstance(caller, Caller)
+    return caller
+
+
+def test_money_that_others_took_meanwhile_is_not_granted(shop: Shop):
+    caller = admitted(shop)
+    assert shop.second().authorize(pin=shop.pin(), to=UK, call_id="theirs").granted
+    answer = shop.bill.authorize(caller, to=UK, call_id="ours")
+    assert isinstance(answer, Denied)
+    assert answer.reason is Denial.INSUFFICIENT_BALANCE
+    assert list(shop.stored().holds) == ["theirs"]
+
+
+def test_money_that_came_meanwhile_is_granted(shop: Shop):
+    shop.grant("theirs")
+    caller = admitted(shop)
+    assert caller.available_units == 0
+    shop.second().cancel(cardbill.calls.make_handle("B/1", "theirs"))
+    assert shop.bill.authorize(caller, to=UK, call_id="ours").granted
+
+
+def test_a_call_that_ended_meanwhile_is_not_granted_again(shop: Shop):
+    caller = admitted(shop)
+    other = shop.second()
+    grant = other.authorize(caller, to=UK, call_id="c1")
+    assert isinstance(grant, Grant)
+    other.cancel(grant.handle)
+    with pytest.raises(cardbill.errors.CallEnded):
+        shop.bill.authorize(caller, to=UK, call_id="c1")
+
+
+def test_a_card_or_batch_that_was_blocked_meanwhile_is_denied(shop: Shop):
+    for block, unblock in (
+        (
+            lambda control: control.block("B/1", **WHO),
+            lambda control: control.unblock("B/1", **WHO),
+        ),
+        (
+            lambda control: control.block_batch("B", **WHO),
+            lambda control: control.unblock_batch("B", **WHO),
+        ),
+    ):
+        caller, control = admitted(shop), shop.second().control
+        block(control)
+        answer = shop.bill.authorize(caller, to=UK, call_id="c1")
+        assert isinstance(answer, Denied)
+        assert answer.reason is Denial.BLOCKED
+        unblock(control)
+
+
+def test_a_caller_of_long_ago_may_still_call_and_more_than_once(shop: Shop):
+    caller = admitted(shop)
+    for number in range(3):
+        grant = shop.bill.authorize(caller, to=UK, call_id=f"c{number}")
+        assert isinstance(grant, Grant)
+        assert grant.held_units == UK_MINUTE
+        shop.bill.cancel(grant.handle)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [lambda caller: pickle.loads(pickle.dumps(caller)), copy.copy, copy.deepcopy, attrs.evolve],
+    ids=["pickled", "copied", "copied whole", "evolved"],
+)
+def test_a_caller_can_be_handed_on(shop: Shop, again):
+    caller = again(admitted(shop))
+    assert caller == admitted(shop)
+    assert shop.bill.authorize(caller, to=UK, call_id="c1").granted
+
+
+def test_what_a_caller_remembers_is_not_shown(shop: Shop):
+    """Not in a log, nor by a tool that takes it apart, nor in what another process gets."""
+    caller = admitted(shop)
+    state = shop.bill.storage.view("B/1").card.state
+    shown = repr(caller) + repr(attrs.asdict(caller)) + repr(attrs.astuple(caller))
+    assert repr(state)[2:-1] not in shown
+    assert state not in pickle.dumps(caller)
+
+
+def test_a_caller_of_one_store_shows_another_nothing(tmp_path: Path, monkeypatch):
+    """Not even where both have a card of that id, PIN, keys, version and revision."""
+    ring = Keyring.generate()
+    monkeypatch.setattr(Keyring, "generate", lambda: ring)
+    with ExitStack() as stack:
+        here, there = [
+            stack.enter_context(open_shop("postgres", tmp_path, plan=PLAN)) for _ in range(2)
+        ]
+        here.grant("here")
+        there.grant("there")
+        views = [shop.bill.storage.view("B/1") for shop in (here, there)]
+        assert views[0].card.version == views[1].card.version
+        assert views[0].revision == views[1].revision
+        assert here.bill.authorize(admitted(there), to=UK, call_id="c").granted
+        assert list(here.stored().holds) == ["here", "c"]
+        assert list(there.stored().holds) == ["there"]
+
+
+def test_a_remembered_card_saves_a_round_trip_once(tmp_path: Path, monkeypatch):
+    with open_shop("postgres", tmp_path, plan=PLAN) as shop:
+        shop.grant("warm")
+        caller = admitted(shop)
+        for number, trips in enumerate((1, 2, 2)):
+            with statements(monkeypatch) as sent:
+                assert shop.bill.authorize(caller, to=UK, call_id=f"c{number}").granted
+            assert len(sent) == trips, sent

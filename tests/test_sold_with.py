@@ -24,7 +24,6 @@ from cardbill import (
     Package,
     Tax,
 )
-from cardbill.errors import InvalidInput
 from tests.building import STORES, UK, UK_MINUTE, US, Shop, open_shop
 
 CENT = 10_000

@@ -129,6 +129,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "numbering",
         "presented",
         "attempts",
+        "denialcounts",
         "gate",
         "shelf",
         "inquiry",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cardbill.deckfiles import read_deck
     from cardbill.decks import Deck, DeckRow, Match
     from cardbill.deckwriting import write_deck
+    from cardbill.denialcounts import DenialCount
     from cardbill.denials import Denial
     from cardbill.dialects import (
         CITY_CODE_NOTICE,
@@ -94,6 +95,7 @@ _HOMES = {
     "decks": ("Deck", "DeckRow", "Match"),
     "deckwriting": ("write_deck",),
     "denials": ("Denial",),
+    "denialcounts": ("DenialCount",),
     "dialects": (
         "CITY_CODE_NOTICE",
         "CODE_LIST_NOTICE",
@@ -176,6 +178,7 @@ __all__ = [
     "DeckChanges",
     "DeckRow",
     "Denial",
+    "DenialCount",
     "Denied",
     "DestinationComparison",
     "DestinationGroup",

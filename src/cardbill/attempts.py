@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
@@ -73,6 +73,23 @@ class Attempts:
         """
         group = group_of(subject)
         return self._step(group, subject, lambda book, kept: (book, decide(kept and kept.state)))
+
+    def of(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the subjects that begin so, and what is remembered of them.
+
+        Raises:
+            RowAltered: One is not as cardbill wrote it.
+        """
+        for group in range(GROUPS):
+            after = group, prefix
+            while page := self._storage.attempts(after=after):
+                rows = [r for r in page if r.group == group and r.subject.startswith(prefix)]
+                for row in rows:
+                    kept = open_state(group, row.subject, row.state, self._seals)
+                    yield row.subject, kept.state
+                if len(rows) < len(page):
+                    break
+                after = group, page[-1].subject
 
     def count_lock(self, subject: str, stands: Callable[[bytes], bool]) -> int | None:
         """Count a lock of a caller's number in its group's book.

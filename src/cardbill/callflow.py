@@ -18,6 +18,7 @@ from cardbill.attempts import Attempts
 from cardbill.calls import CallRecord, check_call_id, parse_handle, report
 from cardbill.carriers import check_busy
 from cardbill.catalogue import NotLoaded
+from cardbill.denialcounts import DenialCounts
 from cardbill.denials import Denial
 from cardbill.dialing import DialPlan, caller_number
 from cardbill.errors import (
@@ -73,6 +74,7 @@ class CallFlow:
         self._dial_plan = dial_plan
         self._journal = Journal(storage, keyring.seals, self._now)
         self._attempts = Attempts(storage, keyring.seals, self._journal)
+        self._denials = DenialCounts(self._attempts)
         self._gate = Gate(self._attempts, keyring, self._journal, throttle, dial_plan)
         self._shelf = Shelf(storage, self._journal)
         self._runner = Runner(storage, self._shelf, keyring.seals)
@@ -119,7 +121,7 @@ class CallFlow:
         number = caller_number(ani)
         credentials = who.credentials(self._keyring, self._plan(who.access))
         source = self._source(who, credentials, number, call_id, trunk)
-        return self._gate.guarded(source, now, lambda: self._admit(who, credentials, number, now))
+        return self._guarded(source, now, lambda: self._admit(who, credentials, number, now))
 
     def authorize(
         self,
@@ -190,17 +192,17 @@ class CallFlow:
             credentials = [caller.credential, *caller.also]
             request = self._request(call_id, to, told, caller.ani, credentials, calls)
             seen = caller._seen.take(self._storage)  # noqa: SLF001  # ours, and not for hosts
-            return self._grant(caller.card_id, request, now, seen)
+            return self._noted(self._grant(caller.card_id, request, now, seen), now)
         who = Presented(
             pin=pin, card_number=card_number, ani=ani, dialled=dialled, to=to, access=told
         ).apart()
         if who is None:
-            return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
+            return self._noted(Denied(reason=Denial.UNKNOWN_CREDENTIAL), now)
         number = caller_number(ani)
         found = who.credentials(self._keyring, self._plan(told))
         request = self._request(call_id, who.to, told, number, found, calls)
         source = self._source(who, found, number, call_id, trunk)
-        return self._gate.guarded(source, now, lambda: self._grant_one_stage(who, request, now))
+        return self._guarded(source, now, lambda: self._grant_one_stage(who, request, now))
 
     def extend(
         self, handle: str, *, used_seconds: int, number: int, at: datetime | None = None
@@ -232,7 +234,7 @@ class CallFlow:
         card_id, call_id = parse_handle(handle)
         check_count("used_seconds", used_seconds, 0, LONGEST_TALK_MS // 1000)
         check_count("number", number, 1, 2**31)
-        return self._step_of_call(
+        answer = self._step_of_call(
             card_id,
             call_id,
             now,
@@ -240,6 +242,7 @@ class CallFlow:
                 card, record, call_id, used_seconds, number, shelf, now
             ),
         )
+        return self._noted(answer, now)
 
     def settle(
         self,
@@ -331,6 +334,13 @@ class CallFlow:
             raise InvalidInput("at", now, "must be in the years 1970 to 9900")
         return now
 
+    def _guarded(self, source: Source | None, at: datetime, look_up: Callable[[], T]) -> T | Denied:
+        return self._noted(self._gate.guarded(source, at, look_up), at)
+
+    def _noted(self, answer: T, at: datetime) -> T:
+        self._denials.note(answer, at)
+        return answer
+
     def _admit(
         self,
         who: Presented,
@@ -377,7 +387,7 @@ class CallFlow:
                 return Denied(reason=Denial.UNKNOWN_CREDENTIAL)
             return use(view.card.id, credentials)
 
-        return self._gate.guarded(source, now, look_up)
+        return self._guarded(source, now, look_up)
 
     def _grant(
         self, card_id: str, request: CallRequest, now: datetime, seen: View | None

@@ -144,7 +144,7 @@ class Engine(CallFlow):
             self._now,
             self._by_pin,
         )
-        self.reports = Reports(storage, self._shelf, keyring.seals, self._now)
+        self.reports = Reports(storage, self._shelf, keyring.seals, self._now, self._denials)
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +158,8 @@ class Engine(CallFlow):
         self.close()
 
     def close(self) -> None:
-        """Close the store; may be called again."""
+        """Add what was counted of denials to the store, and close it; may be called again."""
+        self._denials.add()
         self.storage.close()
 
     # -- time and mistakes ------------------------------------------------------------------
@@ -183,6 +184,7 @@ class Engine(CallFlow):
                 raise
             except CardbillError as error:
                 failures.append((card_id, error))
+        self._denials.add()
         self._gate.forget(now)
         return Swept(cards=cards, calls_expired=calls, failures=tuple(failures))
 

@@ -1,20 +1,20 @@
 """Figures over cards and calls, computed from any store, page by page.
 
-Rows are plain classes of attrs: ``attrs.asdict(row)`` is a line of a table. How often calls
-were denied, and why, is not among them: a denial leaves nothing in the ledger. Source:
-domain.md section 8.
+Rows are plain classes of attrs: ``attrs.asdict(row)`` is a line of a table. Source: domain.md
+section 8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
 from cardbill.calls import CallRecord, Outcome
 from cardbill.catalogue import BATCH
 from cardbill.decks import Deck
+from cardbill.denialcounts import DenialCount, DenialCounts
 from cardbill.errors import InvalidInput
 from cardbill.inquiry import account_at, card_at
 from cardbill.instants import aware, zone
@@ -41,12 +41,18 @@ class Reports:
     """Reports over one store; each reads it page by page while calls go on."""
 
     def __init__(
-        self, storage: Storage, shelf: Shelf, seals: Seals, now: Callable[[], datetime]
+        self,
+        storage: Storage,
+        shelf: Shelf,
+        seals: Seals,
+        now: Callable[[], datetime],
+        denials: DenialCounts,
     ) -> None:
         self._storage = storage
         self._seals = seals
         self._shelf = shelf
         self._now = now
+        self._denials = denials
 
     def utilisation(self, batch: str, *, at: datetime | None = None) -> Utilisation:
         """Return what has become of a batch's PINs and money.
@@ -152,6 +158,38 @@ class Reports:
                 )
                 totals.add(account, terms, entries)
         return totals.rows()
+
+    def denials(
+        self,
+        *,
+        batch: str | None = None,
+        since: date | None = None,
+        until: date | None = None,
+    ) -> list[DenialCount]:
+        """Return how often callers were denied, by day, batch and reason, in that order.
+
+        Best effort: a denial leaves nothing in the ledger. What other processes counted within
+        the last minute may be missing, and what a process had counted that died. Kept for 400
+        days.
+
+        Args:
+            batch: Only cards of this batch; default: all, and attempts that led to no card.
+            since: Only this day, in UTC, or later; default: all.
+            until: Only before this day; default: all.
+
+        Raises:
+            RowAltered: Counts are not what cardbill wrote: see ``Engine.recount_attempts``.
+        """
+        return sorted(
+            (
+                row
+                for row in self._denials.counts()
+                if batch in (None, row.batch)
+                and (since is None or since <= row.day)
+                and (until is None or row.day < until)
+            ),
+            key=lambda row: (row.day, row.batch, row.reason.value),
+        )
 
     def hung_calls(
         self,

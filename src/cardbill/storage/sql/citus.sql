@@ -4,6 +4,10 @@
 -- A card, its entries and its records live on one node; credentials live by their tokens, groups
 -- of attempts by their numbers. What is read with every card, or seldom written, is everywhere.
 
+-- One connection to each node: Citus makes no function in a transaction that worked on shards in
+-- parallel before.
+SET LOCAL citus.multi_shard_modify_mode TO 'sequential';
+
 SELECT create_reference_table('cardbill.catalogue_revision');
 SELECT create_reference_table('cardbill.catalogue');
 SELECT create_reference_table('cardbill.job');

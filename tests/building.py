@@ -17,7 +17,17 @@ from attrs import define, evolve, field
 from moneyed import USD, Money
 
 import cardbill
-from cardbill import Batch, CallRecord, Carrier, Denied, Engine, Grant, Keyring, Plan
+from cardbill import (
+    Batch,
+    CallRecord,
+    Carrier,
+    Denied,
+    Engine,
+    Grant,
+    Jurisdiction,
+    Keyring,
+    Plan,
+)
 from cardbill.cards import Card
 from cardbill.ledger import EntryKind
 from cardbill.proofs import seal_card
@@ -208,10 +218,13 @@ def open_shop(
     retail: str = RETAIL,
     assign: bool = True,
     numbers: Iterable[int] = (),
+    engine: dict[str, Any] | None = None,
+    taxes: Jurisdiction | None = None,
 ) -> Iterator[Shop]:
     """Open a business over a store of that kind, with the PINs of batch B made."""
     clock, keyring, url = FakeClock(), Keyring.generate(), address(kind, folder)
-    with cardbill.open(url, keyring=keyring, clock=clock, below=KnownNumbers(numbers)) as bill:
+    options: dict[str, Any] = {"clock": clock, "below": KnownNumbers(numbers), **(engine or {})}
+    with cardbill.open(url, keyring=keyring, **options) as bill:
         bill.decks.publish("retail", deck(retail, face.currency))
         bill.decks.publish("acme-cost", deck(ACME, face.currency))
         bill.decks.publish("beta-cost", deck(BETA, face.currency))
@@ -220,6 +233,8 @@ def open_shop(
         bill.plans.publish(
             Plan(name="Basic", deck="retail", currency=face.currency, **(plan or {}))
         )
+        if taxes is not None:
+            bill.jurisdictions.publish(taxes)
         bill.batches.create(Batch(name="B", face_value=face, quantity=quantity, **(batch or {})))
         bill.batches.generate_pins("B")
         if assign:

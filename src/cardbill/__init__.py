@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from cardbill.routing import Refused, Route, RouteOrder, Routing
     from cardbill.statements import PackageAmount, Statement, StatementLine
     from cardbill.status import Status
-    from cardbill.taxengines import TaxFallback
+    from cardbill.taxengines import TaxAnswer, TaxDecision, TaxEngine, TaxFallback, TaxRequest
     from cardbill.taxes import PriceLine, Taxed, TaxLine
     from cardbill.taxregions import TaxFollows, TaxRegions
     from cardbill.throttling import GuessLimit, GuessPool, Throttle
@@ -139,7 +139,7 @@ _HOMES = {
     "routing": ("Refused", "Route", "RouteOrder", "Routing"),
     "statements": ("PackageAmount", "Statement", "StatementLine"),
     "status": ("Status",),
-    "taxengines": ("TaxFallback",),
+    "taxengines": ("TaxAnswer", "TaxDecision", "TaxEngine", "TaxFallback", "TaxRequest"),
     "taxes": ("PriceLine", "TaxLine", "Taxed"),
     "taxregions": ("TaxFollows", "TaxRegions"),
     "throttling": ("GuessLimit", "GuessPool", "Throttle"),
@@ -242,6 +242,9 @@ __all__ = [
     "Swept",
     "TalkTime",
     "Tax",
+    "TaxAnswer",
+    "TaxDecision",
+    "TaxEngine",
     "TaxFallback",
     "TaxFollows",
     "TaxLevel",
@@ -249,6 +252,7 @@ __all__ = [
     "TaxOn",
     "TaxPeriod",
     "TaxRegions",
+    "TaxRequest",
     "TaxTotal",
     "Taxed",
     "Throttle",

@@ -75,7 +75,8 @@ def operate(
         charge = _charge(plan, request.name, at)
         charge = evolve(charge, quantity=charge.quantity * request.quantity)
         amount = charge.units
-        if not charging.take(card, charge, amount, shelf.taxes(batch, at), at, reference):
+        rules = shelf.taxes(batch, at)
+        if not charging.take(card, charge, amount, rules, at, reference, shelf):
             return short_of_money(card)
     else:
         return _buy(card, batch, plan, request, shelf, at, reference)
@@ -129,7 +130,7 @@ def recharged(
     for charge in plan.charges:
         if charge.trigger is Trigger.RECHARGE and charge.effective(at):
             due = charge.comes_to(amount)
-            charging.take(card, charge, due, rules, at, reference, waits=False)
+            charging.take(card, charge, due, rules, at, reference, shelf, waits=False)
 
 
 def _revives(card: Card, shelf: Snapshot, at: datetime) -> bool:
@@ -164,7 +165,8 @@ def _buy(
         raise InvalidInput("package", request.name, f"cannot be bought with plan {plan.name!r}")
     if package.price is not None:
         price = Charge(name=package.name, trigger=Trigger.MANUAL, amount=package.price)
-        due = charging.lines(price, price.units, shelf.taxes(batch, at))
+        rules = shelf.taxes(batch, at)
+        due = charging.asked(card, price, price.units, rules, at, reference, shelf)
         if sum(amount for _, _, amount in due) > card.available:
             return short_of_money(card)
         charging.post(card, due, at, reference)

@@ -88,6 +88,7 @@ class Accounts:
             InvalidInput: The amount or the key cannot be used.
             IdempotencyMismatch: That key was used for another request.
             TransitionRefused: The card was never used.
+            TaxUnavailable: A tax engine outside does not answer, and then it is refused.
         """
         return self._money(OperationKind.RECHARGE, card_id, amount, key, at)
 
@@ -396,6 +397,7 @@ class Accounts:
             operation_key(request.key),
             now,
             lambda card, done, shelf: accounting.operate(card, done, request, shelf, now),
+            refusable=True,
         )
 
     def _currency(self, card_id: str) -> str:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from cardbill.keyring import Keyring
     from cardbill.steps import Decision
     from cardbill.storage.contract import Storage, View
+    from cardbill.taxdesk import TaxDesk
 
 T = TypeVar("T")
 
@@ -67,6 +68,7 @@ class CallFlow:
         clock: Callable[[], datetime],
         dial_plan: DialPlan,
         throttle: Throttle | None,
+        taxes: TaxDesk | None = None,
     ) -> None:
         self._storage = storage
         self._keyring = keyring
@@ -77,7 +79,7 @@ class CallFlow:
         self._denials = DenialCounts(self._attempts)
         self._gate = Gate(self._attempts, keyring, self._journal, throttle, dial_plan)
         self._shelf = Shelf(storage, self._journal)
-        self._runner = Runner(storage, self._shelf, keyring.seals)
+        self._runner = Runner(storage, self._shelf, keyring.seals, taxes)
         self._mover = Mover(storage, self._runner, keyring, self._journal)
         self.access_numbers = AccessNumbers(self._shelf)
 

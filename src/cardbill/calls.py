@@ -23,6 +23,8 @@ from cardbill.holds import LONGEST_TALK_MS, Hold, whole_seconds
 from cardbill.instants import aware
 from cardbill.names import check_count, check_kind
 from cardbill.routing import Route
+from cardbill.taxengines import TaxDecision
+from cardbill.taxes import Taxed
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -135,6 +137,8 @@ class CallRecord:
         short: Of which lines; empty: of the price alone, or nothing.
         draws: What it used of buckets.
         first: It was the first billed call of its card.
+        tax_decision: What the tax engine outside said, or what stood in for it; ``None``: it
+            was not asked, and the terms of the hold say what the taxes are.
         cost_units: What the carrier charges, in ledger units of its own currency; ``None``:
             it is not known who carried it, or what that currency was worth.
         cost_quote: The carrier's currency and what it was worth at the grant; ``None``: it
@@ -163,6 +167,7 @@ class CallRecord:
     short: tuple[BillLine, ...] = ()
     draws: tuple[Draw, ...] = ()
     first: bool = False
+    tax_decision: TaxDecision | None = None
     cost_units: int | None = 0
     cost_quote: Quote | None = None
     carrier: str | None = None
@@ -200,6 +205,11 @@ class CallRecord:
     def charge_units(self) -> int:
         """All charges on it, without tax, in ledger units."""
         return sum(line.amount for line in self.lines if line.kind is BillKind.CHARGE)
+
+    @property
+    def taxed(self) -> Taxed | None:
+        """What it was taxed with outside; ``None``: as the terms of its hold say."""
+        return None if self.tax_decision is None else self.tax_decision.taxed
 
     @property
     def total_units(self) -> int:
@@ -326,7 +336,13 @@ class CallRecord:
 
 
 def settled(
-    record: CallRecord, told: Report, route: Route | None, *, available: int, first: bool
+    record: CallRecord,
+    told: Report,
+    route: Route | None,
+    *,
+    available: int,
+    first: bool,
+    decision: TaxDecision | None = None,
 ) -> CallRecord:
     """Return `record` completed by a report, at the terms of its hold.
 
@@ -339,6 +355,7 @@ def settled(
         route: Who carried it; ``None``: not known.
         available: Ledger units that may be charged now.
         first: No call of the card was billed before.
+        decision: What the tax engine outside makes of it; ``None``: it was not asked.
     """
     hold = record.hold
     if hold is None:
@@ -346,8 +363,7 @@ def settled(
     actual = whole_seconds(told.talk_ms)
     seconds = hold.charged_seconds(told.talk_ms)
     first = first or record.first
-    due = hold.bill(seconds, told.answered_at, first=first)
-    whole = due if seconds == actual else hold.bill(actual, told.answered_at, first=first)
+    due, whole = bills(hold, told, first=first, taxed=decision.taxed if decision else None)
     before = record.total_units
     more = min(max(0, min(due.total, hold.amount) - before), available)
     answered = hold.answer(told.answered_at)
@@ -359,10 +375,37 @@ def settled(
         report=told,
         seconds=seconds,
         first=record.first or (first and hold.terms.billed(seconds, answered)),
+        tax_decision=decision,
         cost_units=carrier_cost(route, actual, answered),
         cost_quote=foreign(route, hold),
         carrier=told.carrier or (route.carrier if route and actual else None),
     )
+
+
+def bills(hold: Hold, told: Report, *, first: bool, taxed: Taxed | None) -> tuple[Bill, Bill]:
+    """Return what a call may be charged by its grant, and what it should have cost.
+
+    Taxes from outside are those of what may be charged: what a call overran beyond its grant
+    is never collected, so it bears none.
+
+    Args:
+        hold: The grant.
+        told: What the switch said.
+        first: It is the first billed call of its card.
+        taxed: What it is taxed with; ``None``: as the terms of the hold say.
+    """
+    charged, actual = hold.charged_seconds(told.talk_ms), whole_seconds(told.talk_ms)
+    due = hold.bill(charged, told.answered_at, first=first, taxed=taxed)
+    if charged == actual:
+        return due, due
+    if taxed is not None:
+        before, after = (
+            hold.quoted(seconds, told.answered_at, first=first) for seconds in (charged, actual)
+        )
+        beyond = zip(taxed.nets, before, after, strict=True)
+        nets = (net + more.amount - line.amount for net, line, more in beyond)
+        taxed = Taxed(tuple(nets), taxed.taxes)
+    return due, hold.bill(actual, told.answered_at, first=first, taxed=taxed)
 
 
 def unreported(record: CallRecord, *, first: bool) -> CallRecord:

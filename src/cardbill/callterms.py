@@ -25,7 +25,7 @@ from cardbill.jurisdictions import TaxOn
 from cardbill.packages import Unit
 from cardbill.rating import Limit, limited
 from cardbill.tariffs import Tariff
-from cardbill.taxes import PriceLine, TaxRules
+from cardbill.taxes import PriceLine, Taxed, TaxRules
 
 
 class BillKind(Enum):
@@ -108,24 +108,32 @@ class CallTerms:
     taxes: TaxRules | None = None
     draws: tuple[Draw, ...] = ()
 
-    def bill(self, seconds: int, answered_at: datetime, *, first: bool = False) -> Bill:
+    def bill(
+        self,
+        seconds: int,
+        answered_at: datetime,
+        *,
+        first: bool = False,
+        taxed: Taxed | None = None,
+    ) -> Bill:
         """Return the bill of a call.
 
         Args:
             seconds: Talk time, at least 0.
             answered_at: The answer.
             first: It is the first billed call of its card.
+            taxed: What :meth:`quoted` is taxed with; ``None``: as its own rules say.
         """
         rated = self.rated(seconds, answered_at)
         if self.plain or not self.billed(seconds, answered_at):
             return Bill(rated, (BillLine(BillKind.PRICE, "", rated),), ())
-        draws = self._drawn(seconds, rated, self.tariff.rate_at(answered_at).free_seconds)
-        price = rated - sum(draw.units for draw in draws if draw.unit is Unit.MONEY)
+        price, draws = self._price(seconds, rated, answered_at)
         charges = self._charges(rated, first=first)
         nets: Sequence[int] = [price, *(amount for _, amount in charges)]
         taxes: list[BillLine] = []
         if self.taxes is not None:
-            taxed = self.taxes.taxed(_quoted(price, charges))
+            if taxed is None:
+                taxed = self.taxes.taxed(_quoted(price, charges))
             nets = taxed.nets
             taxes = [BillLine(BillKind.TAX, line.tax, line.amount) for line in taxed.taxes]
         lines = [
@@ -137,6 +145,16 @@ class CallTerms:
             *taxes,
         ]
         return Bill(rated, tuple(lines), draws)
+
+    def quoted(
+        self, seconds: int, answered_at: datetime, *, first: bool = False
+    ) -> tuple[PriceLine, ...]:
+        """Return the amounts of a call's bill that taxes may be on, as quoted; or none."""
+        if self.taxes is None or not self.billed(seconds, answered_at):
+            return ()
+        rated = self.rated(seconds, answered_at)
+        price, _ = self._price(seconds, rated, answered_at)
+        return tuple(_quoted(price, self._charges(rated, first=first)))
 
     def rated(self, seconds: int, answered_at: datetime) -> int:
         """Return the rated price, of which buckets of money may pay a part."""
@@ -204,6 +222,13 @@ class CallTerms:
     def billed(self, seconds: int, answered_at: datetime) -> bool:
         """Say whether a call is longer than grace: only then it takes anything."""
         return seconds > self.tariff.rate_at(answered_at).grace_seconds
+
+    def _price(
+        self, seconds: int, rated: int, answered_at: datetime
+    ) -> tuple[int, tuple[Draw, ...]]:
+        """Return what the card's money pays of a rated price, and what buckets give."""
+        draws = self._drawn(seconds, rated, self.tariff.rate_at(answered_at).free_seconds)
+        return rated - sum(draw.units for draw in draws if draw.unit is Unit.MONEY), draws
 
     def _drawn(self, seconds: int, rated: int, free: int) -> tuple[Draw, ...]:
         if self._covered:

@@ -27,6 +27,7 @@ from cardbill.operations import Operation, Outgoing
 from cardbill.packages import Package, Unit
 from cardbill.routing import Route
 from cardbill.status import Status, derive
+from cardbill.taxengines import NOT_TAXED, TaxDecision
 from cardbill.usagelimits import Slot, noted
 
 _ENTRIES = {
@@ -246,18 +247,30 @@ class Card:
             self.holds[hold.call_id] = before
             raise
 
-    def settle(self, call_id: str, told: Report, route: Route | None, at: datetime) -> CallRecord:
+    def settle(
+        self,
+        call_id: str,
+        told: Report,
+        route: Route | None,
+        at: datetime,
+        decision: TaxDecision | None = None,
+    ) -> CallRecord:
         """End an open call by charging what it cost at the terms it was granted under."""
         record = self._record(self.holds.pop(call_id), Outcome.SETTLED, at)
         # What this hold set aside is available to this call, before anything else.
-        return self._settle(record, told, route, at)
+        return self._settle(record, told, route, at, decision)
 
     def settle_late(
-        self, record: CallRecord, told: Report, route: Route | None, at: datetime
+        self,
+        record: CallRecord,
+        told: Report,
+        route: Route | None,
+        at: datetime,
+        decision: TaxDecision | None = None,
     ) -> CallRecord:
         """Complete the record of a call whose hold has ended, as far as money is left."""
         late = evolve(record, late=True, recorded_at=at, ended_at=at)
-        return self._settle(late, told, route, at)
+        return self._settle(late, told, route, at, decision)
 
     def release(self, call_id: str, outcome: Outcome, at: datetime) -> CallRecord:
         """End an open call without charging it."""
@@ -273,11 +286,16 @@ class Card:
         return self._charge(record, before, hold.expires_at)
 
     def charge_unauthorised(
-        self, hold: Hold, told: Report, route: Route | None, at: datetime
+        self,
+        hold: Hold,
+        told: Report,
+        route: Route | None,
+        at: datetime,
+        decision: TaxDecision | None = None,
     ) -> CallRecord:
         """Charge a call that was never granted, as far as money is left."""
         before = self._record(hold, Outcome.UNAUTHORISED, at)
-        return self._settle(before, told, route, at)
+        return self._settle(before, told, route, at, decision)
 
     def note(self, call_id: str, outcome: Outcome, told: Report | None, at: datetime) -> CallRecord:
         """Record what was said of a call that was never granted here; nothing is charged."""
@@ -388,10 +406,21 @@ class Card:
     # -- inside ---------------------------------------------------------------------------
 
     def _settle(
-        self, before: CallRecord, told: Report, route: Route | None, at: datetime
+        self,
+        before: CallRecord,
+        told: Report,
+        route: Route | None,
+        at: datetime,
+        decision: TaxDecision | None,
     ) -> CallRecord:
-        available = max(0, self.available)
-        record = settled(before, told, route, available=available, first=not self.answered)
+        record = settled(
+            before,
+            told,
+            route,
+            available=max(0, self.available),
+            first=not self.answered,
+            decision=decision,
+        )
         if before.outcome is Outcome.UNAUTHORISED:
             record = evolve(record, outcome=Outcome.UNAUTHORISED)
         return self._charge(record, before, at)
@@ -404,7 +433,8 @@ class Card:
         else:
             posted = {line[:2]: line.amount for line in before.posted}
             for line in record.lines:
-                if amount := line.amount - posted.get(line[:2], 0):
+                amount = line.amount - posted.get(line[:2], 0)
+                if amount or line.name == NOT_TAXED:
                     self.post(_ENTRIES[line.kind], -amount, at, record.call_id, line.name)
         if taken := record.total_units - before.total_units:
             self._note_usage(at, units=taken)

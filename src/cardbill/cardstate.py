@@ -25,7 +25,12 @@ from cardbill.ledger import Entry
 from cardbill.operations import Operation, OperationKind, Outgoing
 from cardbill.packages import Unit
 from cardbill.routing import Route
-from cardbill.taxterms import rules_from_list, rules_to_list
+from cardbill.taxterms import (
+    decision_from_list,
+    decision_to_list,
+    rules_from_list,
+    rules_to_list,
+)
 from cardbill.terms import rate_from_list, rate_to_list, tariff_from_list, tariff_to_list
 
 FORMAT = 1
@@ -207,7 +212,7 @@ def load_record(
     terms = hold and _load_hold(hold, currency)
     quote, *bill = more or [None]
     rated, first, *lines = bill or [price, 0]
-    posted, short, draws = lines or [[], [], []]
+    posted, short, draws, *decided = lines or [[], [], []]
     return CallRecord(
         call_id=call_id,
         card_id=card_id,
@@ -228,6 +233,7 @@ def load_record(
         short=tuple(BillLine(_LINES[kind], *line) for kind, *line in short),
         draws=tuple(_load_draw(draw) for draw in draws),
         first=bool(first),
+        tax_decision=decision_from_list(decided) if decided else None,
         cost_units=cost,
         cost_quote=quote and Quote(quote[0], terms.quote.base, quote[1]),
         carrier=carrier,
@@ -300,12 +306,13 @@ def load_operation(
 
 def _lines(record: CallRecord) -> list[Any]:
     """What only calls with charges, taxes or buckets have."""
-    if not (record.lines or record.short or record.draws):
+    if not (record.lines or record.short or record.draws or record.tax_decision):
         return []
     return [
         [[_LINES.index(line.kind), line.name, line.amount] for line in record.lines],
         [[_LINES.index(line.kind), line.name, line.amount] for line in record.short],
         [_draw(draw) for draw in record.draws],
+        *(decision_to_list(record.tax_decision) if record.tax_decision else []),
     ]
 
 

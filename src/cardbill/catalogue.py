@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -52,6 +53,8 @@ from cardbill.terms import rate_from_list, rate_to_list
 if TYPE_CHECKING:
     from moneyed import Money
 
+    from cardbill.taxengines import TaxDecision, TaxRequest
+
 BATCH, PLAN, DECK, CARRIER, ACCESS = "batch", "plan", "deck", "carrier", "access"
 GROUP, JURISDICTION = "group", "jurisdiction"
 EXCHANGE, RATES = "exchange", "rates"
@@ -91,14 +94,17 @@ class Snapshot:
 
     Attributes:
         revision: The catalogue revision it was read at.
+        answers: What the tax engine outside said in this operation; ``None``: it is not asked.
     """
+
+    answers: Mapping[TaxRequest, TaxDecision] | None = None
 
     def __init__(self, revision: int, heads: Mapping[tuple[str, str], int]) -> None:
         self.revision = revision
         self._heads = dict(heads)
         self._items: dict[tuple[str, str, int], Any] = {}
         self._rules: dict[tuple[Any, ...], TaxRules] = {}
-        self._carriers: tuple[tuple[Carrier, Deck], ...] | None = None
+        self._carriers: list[tuple[tuple[Carrier, Deck], ...]] = []
 
     def moved_to(self, revision: int, heads: Mapping[tuple[str, str], int]) -> Snapshot:
         """Return the snapshot at a later revision; what was loaded stays loaded.
@@ -113,6 +119,14 @@ class Snapshot:
             if kind not in (DECK, EXCHANGE) or version == later._heads.get((kind, name))
         }
         return later
+
+    def asking(self, answers: Mapping[TaxRequest, TaxDecision] | None) -> Snapshot:
+        """Return the same catalogue for decisions that ask the tax engine outside, if any."""
+        if answers is None:
+            return self
+        same = copy(self)
+        same.answers = answers
+        return same
 
     def put(self, kind: str, name: str, version: int, content: bytes) -> None:
         """Keep an item that was loaded."""
@@ -146,10 +160,10 @@ class Snapshot:
 
     def carriers(self) -> tuple[tuple[Carrier, Deck], ...]:
         """Return every carrier with the newest version of its deck."""
-        if self._carriers is None:  # each call asks, and one revision has the same all along
+        if not self._carriers:  # each call asks, and one revision has the same all along
             found = [self._item(CARRIER, name, Carrier) for name in self.names(CARRIER)]
-            self._carriers = tuple((carrier, self.deck(carrier.deck)) for carrier in found)
-        return self._carriers
+            self._carriers.append(tuple((carrier, self.deck(carrier.deck)) for carrier in found))
+        return self._carriers[0]
 
     def carrier(self, name: str) -> Carrier:
         """Return a carrier as it stands now."""

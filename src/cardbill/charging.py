@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 from cardbill.charges import PERIODIC, Charge, Short
 from cardbill.jurisdictions import TaxOn
 from cardbill.ledger import EntryKind
+from cardbill.taxengines import NOT_TAXED
 from cardbill.taxes import PriceLine
+from cardbill.taxing import taxed
 
 if TYPE_CHECKING:
     from cardbill.cards import Card
-    from cardbill.taxes import TaxRules
+    from cardbill.catalogue import Snapshot
+    from cardbill.taxes import Taxed, TaxRules
 
 
 def take(
@@ -27,6 +30,7 @@ def take(
     rules: TaxRules | None,
     at: datetime,
     reference: str,
+    shelf: Snapshot,
     *,
     waits: bool = True,
 ) -> bool:
@@ -39,20 +43,24 @@ def take(
         rules: The taxes on it.
         at: When it fell due.
         reference: What triggered it.
+        shelf: The catalogue.
         waits: While calls are open it waits if it does not fit; otherwise what its terms say
             about short money is done at once.
 
     Returns:
         False: it does not fit, and while calls are open it waits; nothing was done.
+
+    Raises:
+        TaxNeeded: A tax engine outside has to be asked first.
     """
-    due = lines(charge, amount, rules)
+    due = asked(card, charge, amount, rules, at, reference, shelf)
     if sum(part for _, _, part in due) > card.available:
         if card.holds and waits:
             return False
         if charge.when_short is Short.DROP:
             return True
-        fits = largest(charge, card.available, rules)
-        if charge.when_short is Short.OWE:
+        fits = min(amount, largest(charge, card.available, rules))
+        if charge.when_short is Short.OWE and fits < amount:
             card.owed[charge.name] = card.owed.get(charge.name, 0) + amount - fits
         due = lines(charge, fits, rules)
     post(card, due, at, reference)
@@ -66,7 +74,10 @@ def pay_owed(
     at: datetime,
     reference: str,
 ) -> None:
-    """Pay what is owed of charges, the oldest debt first, as far as the money goes."""
+    """Pay what is owed of charges, the oldest debt first, as far as the money goes.
+
+    It is taxed by the built-in rules, as is all that is cut to the money there is.
+    """
     known = {charge.name: charge for charge in charges}
     for name, amount in list(card.owed.items()):
         if (charge := known.get(name)) is None:
@@ -84,17 +95,40 @@ def post(
 ) -> None:
     """Post what is due, line by line."""
     for kind, name, amount in due:
-        if amount:
+        if amount or name == NOT_TAXED:
             card.post(kind, -amount, at, reference, name)
+
+
+def asked(
+    card: Card,
+    charge: Charge,
+    amount: int,
+    rules: TaxRules | None,
+    at: datetime,
+    reference: str,
+    shelf: Snapshot,
+) -> list[tuple[EntryKind, str, int]]:
+    """Return what :func:`lines` does, by a tax engine outside where there is one.
+
+    Raises:
+        TaxNeeded: It has to be asked first.
+    """
+    if rules is None or not amount:
+        return lines(charge, amount, rules)
+    event = f"{reference}: {charge.name}"
+    return _lines(charge, taxed(card, event, (_quoted(charge, amount),), rules, shelf, at))
 
 
 def lines(charge: Charge, amount: int, rules: TaxRules | None) -> list[tuple[EntryKind, str, int]]:
     """Return a charge and the taxes on it as (kind, name, ledger units)."""
     if rules is None or not amount:
         return [(EntryKind.CHARGE, charge.name, amount)]
-    taxed = rules.taxed((_quoted(charge, amount),))
-    taxes = [(EntryKind.TAX, line.tax, line.amount) for line in taxed.taxes]
-    return [(EntryKind.CHARGE, charge.name, taxed.nets[0]), *taxes]
+    return _lines(charge, rules.taxed((_quoted(charge, amount),)))
+
+
+def _lines(charge: Charge, whole: Taxed) -> list[tuple[EntryKind, str, int]]:
+    taxes = [(EntryKind.TAX, line.tax, line.amount) for line in whole.taxes]
+    return [(EntryKind.CHARGE, charge.name, whole.nets[0]), *taxes]
 
 
 def largest(charge: Charge, available: int, rules: TaxRules | None) -> int:

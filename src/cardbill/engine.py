@@ -50,6 +50,8 @@ from cardbill.rows import card_from_row, entry_from_row, record_from_row
 from cardbill.shelf import Carriers, Decks, Exchange, Groups, Jurisdictions, Plans
 from cardbill.statements import Statement
 from cardbill.stating import state, written_for
+from cardbill.taxdesk import tax_desk
+from cardbill.taxengines import TaxFallback
 from cardbill.throttling import Throttle
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from cardbill.catalogue import Snapshot
     from cardbill.ledger import Entry
     from cardbill.storage.contract import Storage
+    from cardbill.taxengines import TaxEngine
 
 
 @frozen(kw_only=True)
@@ -94,6 +97,10 @@ class Engine(CallFlow):
         below: Draws a number from 0 up to, not including, its argument; PINs come from it.
         dial_plan: How callers dial, where their access number does not say otherwise.
         throttle: How often PINs may be guessed; ``None``: without limit.
+        tax_engine: A tax engine outside, asked about what the published taxes are on;
+            ``None``: they alone say what taxes come to.
+        tax_seconds: How long it may take in one operation, 1 to 60 s.
+        tax_fallback: What happens where it has no usable answer by then.
 
     Attributes:
         decks, groups, jurisdictions, plans, carriers, access_numbers, batches: What is published
@@ -106,6 +113,7 @@ class Engine(CallFlow):
 
     Raises:
         WrongKey: The store was written with other keys.
+        InvalidInput: The tax engine or its terms cannot be used.
     """
 
     def __init__(
@@ -117,9 +125,19 @@ class Engine(CallFlow):
         below: Callable[[int], int] = secrets.randbelow,
         dial_plan: DialPlan = NORTH_AMERICA,
         throttle: Throttle | None = Throttle(),  # noqa: B008  # frozen
+        tax_engine: TaxEngine | None = None,
+        tax_seconds: int = 2,
+        tax_fallback: TaxFallback | str = TaxFallback.BUILT_IN,
     ) -> None:
         self.storage = storage
-        super().__init__(storage, keyring, clock=clock, dial_plan=dial_plan, throttle=throttle)
+        super().__init__(
+            storage,
+            keyring,
+            clock=clock,
+            dial_plan=dial_plan,
+            throttle=throttle,
+            taxes=tax_desk(tax_engine, tax_seconds, tax_fallback, clock),
+        )
         check_keys(storage, keyring, self._journal)
         self._shelf.refresh()
         if not self._shelf.snapshot.version(ATTEMPTS, MARK):

@@ -22,6 +22,7 @@
     │   ├── CallEnded                 the call was settled, cancelled or has expired
     │   ├── IdempotencyMismatch       same operation key, other request
     │   └── UnknownCall (LookupError) no such call; what was reported is in suspense
+    ├── TaxUnavailable                the tax engine outside does not answer, and that refuses
     ├── ExtraMissing (ImportError)    an optional package that is not installed
     ├── KeyringError                  no usable key
     │   ├── KeyFileExposed            others may read the key file
@@ -257,6 +258,22 @@ class UnknownCall(OperationError, LookupError):
         self.suspended = suspended
         parked = "; what was reported is parked in suspense" if suspended else ""
         super().__init__(f"call {call_id!r} belongs to no card here{parked}")
+
+
+class TaxUnavailable(CardbillError):
+    """The tax engine outside had no usable answer, and then the event is to be refused.
+
+    Nothing was done: try again under the same key.
+
+    Attributes:
+        event: The key of the event.
+        problem: Why there is no answer.
+    """
+
+    def __init__(self, event: str, problem: str) -> None:
+        self.event = event
+        self.problem = problem
+        super().__init__(f"{event} cannot be taxed: {problem}; nothing was done")
 
 
 class ExtraMissing(CardbillError, ImportError):

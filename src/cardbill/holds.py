@@ -19,6 +19,7 @@ from cardbill.increments import LONGEST_SECONDS
 from cardbill.rating import Limit, Rate
 from cardbill.routing import Route
 from cardbill.tariffs import SETUP_SECONDS, Tariff
+from cardbill.taxes import PriceLine, Taxed
 
 SETTLE_SECONDS = 300
 """From the latest end of a call, or of a slice, until its hold expires."""
@@ -142,15 +143,29 @@ class Hold:
         """Return the instant that counts as the answer: the grant where none is told."""
         return self.granted_at if answered_at is None else max(self.granted_at, answered_at)
 
-    def bill(self, seconds: int, answered_at: datetime | None, *, first: bool) -> Bill:
+    def bill(
+        self,
+        seconds: int,
+        answered_at: datetime | None,
+        *,
+        first: bool,
+        taxed: Taxed | None = None,
+    ) -> Bill:
         """Return what that talk time, answered then, takes from the card.
 
         Args:
             seconds: Talk time.
             answered_at: The answer; ``None``: not told.
             first: It is the first billed call of its card.
+            taxed: What it is taxed with; ``None``: as its terms say.
         """
-        return self.terms.bill(seconds, self.answer(answered_at), first=first)
+        return self.terms.bill(seconds, self.answer(answered_at), first=first, taxed=taxed)
+
+    def quoted(
+        self, seconds: int, answered_at: datetime | None, *, first: bool
+    ) -> tuple[PriceLine, ...]:
+        """Return the amounts of that bill that taxes may be on, as quoted."""
+        return self.terms.quoted(seconds, self.answer(answered_at), first=first)
 
     def charged_seconds(self, talk_ms: int) -> int:
         """Return talk time clamped to the grant, then rounded up to whole seconds."""

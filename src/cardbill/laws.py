@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from cardbill.calls import CallRecord, Outcome, carrier_cost, foreign, unreported
+from cardbill.calls import (
+    CallRecord,
+    Outcome,
+    Report,
+    bills,
+    carrier_cost,
+    foreign,
+    unreported,
+)
 from cardbill.cards import Card
-from cardbill.holds import whole_seconds
+from cardbill.errors import InvalidInput
+from cardbill.holds import Hold, whole_seconds
 from cardbill.ledger import PUT_ON, EntryKind
 from cardbill.proofs import Trail, entry_seal, split_detail
 from cardbill.rows import (
@@ -27,6 +36,7 @@ from cardbill.rows import (
     record_to_row,
 )
 from cardbill.seals import NO_SEAL
+from cardbill.taxengines import TaxFallback, check_taxed
 
 if TYPE_CHECKING:
     from cardbill.callterms import Bill
@@ -172,14 +182,17 @@ def _terms(record: CallRecord) -> Iterator[str]:
     actual = whole_seconds(told.talk_ms)
     if record.seconds != hold.charged_seconds(told.talk_ms):
         yield f"charged for {record.seconds} s"
-    granted = hold.bill(record.seconds, told.answered_at, first=record.first).total
-    granted = min(granted, hold.amount)
+    if problem := _decision(record, hold, told):
+        yield problem
+        return
+    due, whole = bills(hold, told, first=record.first, taxed=record.taxed)
+    granted = min(due.total, hold.amount)
     if record.late:  # what was charged when its hold expired is not refunded
         before = hold.bill(hold.unreported_seconds, None, first=record.first)
         granted = max(granted, before.total)
     if record.total_units > granted:
         yield "charged more than it was granted"
-    yield from _lines(record, hold.bill(actual, told.answered_at, first=record.first))
+    yield from _lines(record, whole)
     route = hold.route(told.carrier)
     answered = hold.answer(told.answered_at)
     if route is not None and record.cost_units != carrier_cost(route, actual, answered):
@@ -188,6 +201,24 @@ def _terms(record: CallRecord) -> Iterator[str]:
         yield f"its cost is in {record.cost_currency}, not at the rate it was granted at"
     if record.carrier != (told.carrier or (route.carrier if route and actual else None)):
         yield f"carried by {record.carrier}, reported was {told.carrier}"
+
+
+def _decision(record: CallRecord, hold: Hold, told: Report) -> str:
+    """What a tax engine outside said must be of the amounts of this call, or be as built in."""
+    decision, rules = record.tax_decision, hold.terms.taxes
+    if decision is None:
+        return ""
+    if rules is None or decision.taxed is None:
+        return "taxed from outside, by its terms it bears no tax"
+    lines = hold.quoted(record.seconds, told.answered_at, first=record.first)
+    try:
+        check_taxed(lines, decision.taxed)
+    except InvalidInput as error:
+        return str(error)
+    built_in = decision.fallback is TaxFallback.BUILT_IN
+    if built_in and decision.taxed != rules.taxed(lines):
+        return "taxed other than the built-in rules say"
+    return ""
 
 
 def _lines(record: CallRecord, whole: Bill) -> Iterator[str]:

@@ -28,7 +28,8 @@ def open(  # noqa: A001  # read as cardbill.open, like zipfile's and shelve's
             PostgreSQL, with what else libpq takes there; ``?schema=name`` for tables in
             another schema than ``cardbill``.
         keyring: The keys of its PINs.
-        options: As for :class:`Engine`: clock, below, dial_plan, throttle.
+        options: As for :class:`Engine`: clock, below, dial_plan, throttle, tax_engine,
+            tax_seconds, tax_fallback.
 
     Raises:
         InvalidInput: There is no such kind of store, or its driver is not installed.

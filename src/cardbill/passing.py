@@ -96,7 +96,7 @@ def activate(card: Card, batch: Batch, plan: Plan, shelf: Snapshot, at: datetime
             card.active_at = at
         elif charge.trigger is Trigger.ACTIVATION and charge.effective(at):
             rules = shelf.taxes(batch, at)
-            charging.take(card, charge, charge.units, rules, at, "first use")
+            charging.take(card, charge, charge.units, rules, at, "first use", shelf)
 
 
 def bought(card: Card, batch: Batch, plan: Plan, package: Package, at: datetime) -> None:
@@ -235,7 +235,8 @@ def _charges(card: Card, terms: _Terms, shelf: Snapshot, until: datetime) -> Ite
         ) -> bool:
             if charge.effective(due):
                 rules = shelf.taxes(terms.batch, due)
-                if not charging.take(card, charge, charge.units, rules, due, f"period {number}"):
+                reference = f"period {number}"
+                if not charging.take(card, charge, charge.units, rules, due, reference, shelf):
                     return False
             numbers[charge.name] = number + 1
             return True

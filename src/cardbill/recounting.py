@@ -148,7 +148,7 @@ def bill_lines(bill: Bill, rated: int) -> Iterator[Line]:
 
 
 def _posted(record: CallRecord, hold: Hold, rated: int) -> Iterator[Line]:
-    due = hold.bill(record.seconds, record.answered_at, first=record.first)
+    due = hold.bill(record.seconds, record.answered_at, first=record.first, taxed=record.taxed)
     yield from bill_lines(due, rated)
     collectable = min(due.total, hold.amount)
     if collectable < due.total:

@@ -25,6 +25,8 @@ from cardbill.packages import Unit
 from cardbill.plans import Unauthorised
 from cardbill.reach import CallRequest, call_terms, plan_of, spendable
 from cardbill.routing import Route
+from cardbill.taxengines import TaxDecision
+from cardbill.taxing import decided
 
 _NO_MORE = {
     LimitedBy.MONEY: Denial.INSUFFICIENT_BALANCE,
@@ -120,12 +122,13 @@ def settle(
 
     Raises:
         IdempotencyMismatch: It was settled before with other figures.
+        TaxNeeded: A tax engine outside has to be asked first.
     """
     if (hold := card.holds.get(call_id)) is not None:
         route = _route(hold, told, shelf)
         if told.talk_ms:
             _answered(card, hold, _answer_of(told, at), shelf)
-        return card.settle(call_id, told, route, at)
+        return card.settle(call_id, told, route, at, _decided(card, hold, told, shelf))
     # The hold may have expired in this very step, while the card caught up.
     ended = next((r for r in card.records if r.call_id == call_id), record)
     if ended is None:
@@ -135,10 +138,13 @@ def settle(
     if ended.hold is None:
         return _unauthorised(card, call_id, told, number, shelf, at)
     route = _route(ended.hold, told, shelf)
+    # One call is taxed in one way: once its hold has charged something, by the rules.
+    asks = not ended.total_units
+    decision = _decided(card, ended.hold, told, shelf, first=ended.first) if asks else None
     card.records = [r for r in card.records if r.call_id != call_id]
     if told.talk_ms:
         _answered(card, ended.hold, _answer_of(told, at), shelf)
-    return card.settle_late(ended, told, route, at)
+    return card.settle_late(ended, told, route, at, decision)
 
 
 def cancel(card: Card, record: CallRecord | None, call_id: str, at: datetime) -> CallRecord:
@@ -206,7 +212,39 @@ def _unauthorised(
     )
     _answered(card, hold, answered, shelf)
     route = _route(hold, told, shelf)
-    return card.charge_unauthorised(hold, told, route, at)
+    decision = _decided(card, hold, told, shelf)
+    return card.charge_unauthorised(hold, told, route, at, decision)
+
+
+def _decided(
+    card: Card, hold: Hold, told: Report, shelf: Snapshot, *, first: bool = False
+) -> TaxDecision | None:
+    """Return what a tax engine outside makes of a call; ``None``: it is not asked.
+
+    Args:
+        card: Whose call.
+        hold: Its terms.
+        told: What the switch reports.
+        shelf: The catalogue.
+        first: It is known to be the first billed call of its card.
+
+    Raises:
+        TaxNeeded: The engine has to be asked first.
+    """
+    rules = hold.terms.taxes
+    if rules is None or shelf.answers is None:
+        return None
+    seconds = hold.charged_seconds(told.talk_ms)
+    return decided(
+        card,
+        f"call {hold.call_id}",
+        hold.quoted(seconds, told.answered_at, first=first or not card.answered),
+        rules,
+        shelf,
+        hold.granted_at,
+        caller=hold.ani,
+        called=hold.number,
+    )
 
 
 def _answer_of(told: Report, at: datetime) -> datetime:

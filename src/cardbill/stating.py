@@ -102,7 +102,8 @@ def written_for(card: Card, shelf: Snapshot) -> tuple[str, str]:
 def _lines(account: Account, time_zone: str) -> Iterator[tuple[datetime, StatementLine]]:
     """Yield each line with the moment at which it was posted, which never goes back."""
     teller = _Teller(account, zone("time_zone", time_zone))
-    charged = {entry.reference for entry in account.entries if entry.kind in _OF_CALLS}
+    entries = [entry for entry in account.entries if not _mark(entry)]
+    charged = {entry.reference for entry in entries if entry.kind in _OF_CALLS}
     free = deque(
         sorted(
             (r for r in account.records.values() if r.seconds and r.call_id not in charged),
@@ -110,7 +111,7 @@ def _lines(account: Account, time_zone: str) -> Iterator[tuple[datetime, Stateme
         )
     )
     balance, before = 0, None
-    for entry, moment in zip(account.entries, _moments(account.entries), strict=True):
+    for entry, moment in zip(entries, _moments(entries), strict=True):
         while free and free[0].recorded_at < moment:
             record = free.popleft()
             yield record.recorded_at, teller.call(record, record.recorded_at, 0, balance)
@@ -127,6 +128,11 @@ def _lines(account: Account, time_zone: str) -> Iterator[tuple[datetime, Stateme
         balance, before = entry.balance_units, place
     for record in free:
         yield record.recorded_at, teller.call(record, record.recorded_at, 0, balance)
+
+
+def _mark(entry: Entry) -> bool:
+    """Say whether an entry only notes that something is still to be taxed."""
+    return entry.kind is EntryKind.TAX and not entry.amount_units
 
 
 def _moments(entries: Iterable[Entry]) -> Iterator[datetime]:

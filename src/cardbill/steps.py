@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from cardbill.rows import (
 )
 from cardbill.seals import Seals
 from cardbill.storage.contract import RecordRow, Step, View
+from cardbill.taxengines import TaxDecision, TaxRequest
 
 T = TypeVar("T")
 
@@ -42,15 +43,29 @@ def _read(row: RecordRow, seals: Seals) -> CallRecord | Operation:
 
 
 def step(
-    decide: Decision[T], snapshot: Snapshot, at: datetime, seals: Seals
+    decide: Decision[T],
+    snapshot: Snapshot,
+    at: datetime,
+    seals: Seals,
+    answers: Mapping[TaxRequest, TaxDecision] | None = None,
 ) -> Callable[[View], Step[T]]:
     """Return what a store is to run: `decide` on the card as time has left it at `at`.
 
     What was stored must fit its seals, and what is stored gets new ones.
 
-    The step is repeated by the engine, with a newer snapshot, when it raises
-    :class:`CatalogueMoved` or :class:`~cardbill.catalogue.NotLoaded`.
+    The step is repeated by the engine, with a newer snapshot or more answers, when it raises
+    :class:`CatalogueMoved`, :class:`~cardbill.catalogue.NotLoaded` or
+    :class:`~cardbill.taxengines.TaxNeeded`.
+
+    Args:
+        decide: The decision.
+        snapshot: The catalogue.
+        at: The instant.
+        seals: Of the rows.
+        answers: What a tax engine outside said so far; ``None``: there is none. What time
+            does is taxed without.
     """
+    asking = snapshot.asking(answers)
 
     def run(view: View) -> Step[T]:
         if view.revision != snapshot.revision:
@@ -58,7 +73,7 @@ def step(
         card, trail, before = open_card(view.card, seals)
         catch_up(card, snapshot, at)
         record = None if view.record is None else _read(view.record, seals)
-        outcome = decide(card, record, snapshot)
+        outcome = decide(card, record, asking)
         catch_up(card, snapshot, at, since=at)  # what waited for a call that ended
         changed = card_to_row(card, version=card.version + 1)
         done = [

@@ -1,7 +1,8 @@
 """A port for a tax engine outside, and what happens when it is late, fails or errs.
 
 Only the pure parts are here: what is asked and answered, whether an answer can be right, and
-what the policy makes of it. Whoever calls the engine keeps the deadline.
+what the policy makes of it. :mod:`cardbill.taxing` says which events are asked about,
+:mod:`cardbill.taxdesk` asks and keeps the deadline.
 
 An engine answers for one event; nobody can ask it for the longest call that fits. So what a
 call may cost is reckoned with the built-in rules when it is granted, and the engine is asked
@@ -10,7 +11,7 @@ when it is settled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Protocol
@@ -18,9 +19,9 @@ from typing import Protocol
 from attrs import field, frozen
 
 from cardbill import money
-from cardbill.errors import InvalidInput, WrongCurrency
+from cardbill.errors import CardbillError, InvalidInput, WrongCurrency
 from cardbill.instants import aware
-from cardbill.jurisdictions import Exemption, TaxLevel
+from cardbill.jurisdictions import MOST_TAXES, Exemption, TaxLevel
 from cardbill.names import check_choice, check_count, check_kind, check_name
 from cardbill.taxes import PriceLine, Taxed, TaxLine, TaxRules
 
@@ -28,7 +29,15 @@ NOT_TAXED = "not taxed"
 """The name of the line of amount 0 that marks an event still to be taxed."""
 
 
-def _tuple(value: Sequence[PriceLine]) -> tuple[PriceLine, ...]:
+def _prices(value: Iterable[PriceLine]) -> tuple[PriceLine, ...]:
+    return tuple(value)
+
+
+def _amounts(value: Iterable[int]) -> tuple[int, ...]:
+    return tuple(value)
+
+
+def _taxes(value: Iterable[TaxLine]) -> tuple[TaxLine, ...]:
     return tuple(value)
 
 
@@ -37,7 +46,8 @@ class TaxRequest:
     """An event that an engine is asked to tax.
 
     Attributes:
-        key: Names the event; asked again under the same key, it is the same event.
+        key: Names the event, in all of a store; asked again under the same key, it is the
+            same event, and what is asked last counts.
         jurisdiction: The name of the jurisdiction.
         at: The aware instant that counts.
         currency: ISO 4217 code of all amounts.
@@ -54,7 +64,7 @@ class TaxRequest:
     jurisdiction: str
     at: datetime
     currency: str
-    lines: tuple[PriceLine, ...] = field(converter=_tuple)
+    lines: tuple[PriceLine, ...] = field(converter=_prices)
     exemptions: tuple[Exemption, ...] = ()
     caller: str | None = None
     called: str | None = None
@@ -71,12 +81,12 @@ class TaxAnswer:
     Attributes:
         currency: ISO 4217 code of all amounts.
         nets: Each line's amount without tax, in the order of the request.
-        taxes: The tax lines.
+        taxes: The tax lines, each of another name.
     """
 
     currency: str
-    nets: tuple[int, ...]
-    taxes: tuple[TaxLine, ...]
+    nets: tuple[int, ...] = field(converter=_amounts)
+    taxes: tuple[TaxLine, ...] = field(converter=_taxes)
 
 
 class TaxEngine(Protocol):
@@ -84,6 +94,10 @@ class TaxEngine(Protocol):
 
     def tax(self, request: TaxRequest, deadline: datetime) -> TaxAnswer:
         """Return the request's event with its taxes.
+
+        It is called by whichever thread does the operation, never while the store is
+        waiting; this library starts no thread, so it is the engine that has to keep the
+        deadline. It is a question: what was posted is in the ledger.
 
         Args:
             request: The event; the same key may come again and gets the same answer.
@@ -102,7 +116,8 @@ class TaxFallback(Enum):
     UNTAXED = "untaxed"
     """It bears no tax; a marked line of amount 0 says so, with what is still to be taxed."""
     REFUSE = "refuse"
-    """It does not take place. Not for calls that have been made."""
+    """It does not take place: :class:`~cardbill.errors.TaxUnavailable`. Calls, what their
+    first use triggers and transfers always do; for them it is the built-in calculator."""
 
 
 @frozen
@@ -121,36 +136,66 @@ class TaxDecision:
     problem: str = ""
 
 
+class TaxNeeded(CardbillError):
+    """A decision needs an answer that is not at hand; never leaves the engine.
+
+    Attributes:
+        request: What to ask.
+        rules: What the built-in calculator goes by.
+    """
+
+    def __init__(self, request: TaxRequest, rules: TaxRules) -> None:
+        self.request = request
+        self.rules = rules
+        super().__init__(f"{request.key} is to be taxed")
+
+
 def check_answer(request: TaxRequest, answer: TaxAnswer) -> Taxed:
     """Return an engine's answer as an event with its taxes, if it can be one.
 
     Raises:
         WrongCurrency: It is in another currency than the request.
-        InvalidInput: It is no answer; a net amount is missing, negative or more than was
-            quoted; a line that is not taxable was taxed; a tax has a negative amount; or net
-            and inclusive taxes are not what was quoted.
+        InvalidInput: It is no answer, or :func:`check_taxed` refuses it.
     """
     check_kind("tax answer", answer, TaxAnswer)
     if answer.currency != request.currency:
         raise WrongCurrency("tax answer", answer.currency, f"must be in {request.currency}")
-    if len(answer.nets) != len(request.lines):
-        problem = f"must be {len(request.lines)}, one for each line"
-        raise InvalidInput("tax answer nets", len(answer.nets), problem)
-    for net, line in zip(answer.nets, request.lines, strict=True):
+    taxed = Taxed(answer.nets, answer.taxes)
+    check_taxed(request.lines, taxed)
+    return taxed
+
+
+def check_taxed(lines: Sequence[PriceLine], answer: Taxed) -> None:
+    """Check that an event with its taxes can be that of those lines.
+
+    Raises:
+        InvalidInput: A net amount is missing, negative or more than was quoted; a line that
+            is not taxable was taxed; there are more than 200 taxes, or two of one name; a
+            tax has a negative amount; or net and inclusive taxes are not what was quoted.
+    """
+    if len(answer.nets) != len(lines):
+        raise InvalidInput(
+            "tax answer nets", len(answer.nets), f"must be {len(lines)}, one for each line"
+        )
+    for net, line in zip(answer.nets, lines, strict=True):
         check_count("tax answer net", net, 0 if line.taxable else line.amount, line.amount)
+    check_count("tax answer taxes", len(answer.taxes), 0, MOST_TAXES)
+    names: set[str] = set()
     for tax in answer.taxes:
         check_kind("tax answer line", tax, TaxLine)
-        check_name("tax answer tax", tax.tax)
+        if check_name("tax answer tax", tax.tax) in names:
+            raise InvalidInput("tax answer tax", tax.tax, "stands twice")
+        names.add(tax.tax)
         check_kind("tax answer level", tax.level, TaxLevel)
         check_kind("tax answer inclusive", tax.inclusive, bool)
         for name in ("amount", "base"):
             check_count(f"tax answer {name} of {tax.tax}", getattr(tax, name), 0, money.MAX_UNITS)
-    quoted = sum(line.amount for line in request.lines)
+    quoted = sum(line.amount for line in lines)
     contained = sum(tax.amount for tax in answer.taxes if tax.inclusive)
     if sum(answer.nets) + contained != quoted:
         problem = f"and inclusive taxes of {contained} do not make the {quoted} that was quoted"
         raise InvalidInput("tax answer nets", sum(answer.nets), problem)
-    return Taxed(tuple(answer.nets), tuple(answer.taxes))
+    check_count("tax answer total", answer.total, 0, money.MAX_UNITS)
 
 
 def decide(

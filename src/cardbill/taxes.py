@@ -160,6 +160,13 @@ class TaxRules:
         on_top = ((exact.get(index, 0), self.taxes[index]) for index in self._on_top)
         return quoted + sum(self._rounded(numerator, tax) for numerator, tax in on_top)
 
+    def bear(self, lines: Iterable[PriceLine]) -> bool:
+        """Say whether any of these lines has something that one of the taxes is on."""
+        return any(
+            line.taxable and line.amount and any(line.on in tax.on for tax in self.taxes)
+            for line in lines
+        )
+
     def largest_price(
         self,
         available: int,

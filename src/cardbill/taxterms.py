@@ -21,7 +21,8 @@ from cardbill.jurisdictions import (
 )
 from cardbill.money import RoundingMode
 from cardbill.rating import Rounding
-from cardbill.taxes import TaxRules
+from cardbill.taxengines import TaxDecision, TaxFallback
+from cardbill.taxes import Taxed, TaxLine, TaxRules
 
 _MODES = tuple(RoundingMode)  # these three are stored by position: append only
 _ON = tuple(TaxOn)
@@ -110,6 +111,30 @@ def rules_from_list(stored: Sequence[Any]) -> TaxRules:
     """Return the rules that :func:`rules_to_list` wrote; equal lists give the same object."""
     jurisdiction, taxes = stored
     return _rules(jurisdiction, tuple(_frozen(tax) for tax in taxes))
+
+
+def decision_to_list(decision: TaxDecision) -> list[Any]:
+    """Return a decision that was not to refuse, as a call's record keeps it."""
+    assert decision.taxed is not None  # noqa: S101  # or there were no record
+    return [
+        list(decision.taxed.nets),
+        [
+            [line.tax, LEVELS.index(line.level), line.amount, line.base, int(line.inclusive)]
+            for line in decision.taxed.taxes
+        ],
+        decision.fallback and decision.fallback.value,
+        decision.problem,
+    ]
+
+
+def decision_from_list(stored: Sequence[Any]) -> TaxDecision:
+    """Return the decision that :func:`decision_to_list` wrote."""
+    nets, taxes, fallback, problem = stored
+    lines = tuple(
+        TaxLine(tax, LEVELS[level], amount, base, bool(inclusive))
+        for tax, level, amount, base, inclusive in taxes
+    )
+    return TaxDecision(Taxed(tuple(nets), lines), fallback and TaxFallback(fallback), problem)
 
 
 @lru_cache(maxsize=1024)

@@ -148,7 +148,7 @@ class Reports:
         begin, end, now = _instant("since", since), _instant("until", until), self._at(at)
         for terms in self._batches(batch):
             for card in self._cards(terms, now):
-                if not card.posted.get(EntryKind.TAX.value):
+                if EntryKind.TAX.value not in card.posted:
                     continue
                 account = account_at(self._storage, self._shelf, card.id, now, self._seals)
                 entries = (

@@ -16,14 +16,17 @@ from attrs import define
 from cardbill import money
 from cardbill.jurisdictions import TaxOn
 from cardbill.ledger import Entry, EntryKind
+from cardbill.money import RoundingMode
 
 if TYPE_CHECKING:
     from moneyed import Money
 
     from cardbill.batches import Batch
+    from cardbill.calls import CallRecord
     from cardbill.callterms import CallTerms
     from cardbill.inquiry import Account
     from cardbill.jurisdictions import Tax
+    from cardbill.taxes import TaxLine
 
 
 class TaxPeriod(Enum):
@@ -109,7 +112,10 @@ class TaxTotals:
                     place = jurisdiction, entry.name, day[: self._written], entry.currency
                     row = self._rows.setdefault(place, _total(*place))
                     row.events += 1
-                    row.base_units += _base(entry.name, event, terms)
+                    told = _told(entry.name, record)
+                    row.base_units += (
+                        _base(entry.name, event, terms) if told is None else _taken(told, entry)
+                    )
                     row.tax_units -= entry.amount_units
 
     def rows(self) -> list[TaxTotal]:
@@ -147,6 +153,19 @@ def _base(name: str, event: Sequence[Entry], terms: CallTerms | None) -> int:
         elif entry.kind is EntryKind.CHARGE and entry.name not in untaxed:
             base -= entry.amount_units * (tax is None or TaxOn.SURCHARGE in tax.on)
     return base
+
+
+def _told(name: str, record: CallRecord | None) -> TaxLine | None:
+    """Return a tax of a call as a tax engine outside told it; ``None``: none did."""
+    lines = record.taxed.taxes if record is not None and record.taxed is not None else ()
+    return next((line for line in lines if line.tax == name), None)
+
+
+def _taken(line: TaxLine, entry: Entry) -> int:
+    """Return what a tax is on, as it was told outside, in proportion to what was taken of it."""
+    if not line.amount:
+        return line.base
+    return money.round_ratio(-entry.amount_units * line.base, line.amount, 1, RoundingMode.HALF_UP)
 
 
 def _tax(name: str, terms: CallTerms | None) -> Tax | None:

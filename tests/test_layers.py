@@ -83,6 +83,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "cards",
         "cardstate",
         "taxing",
+        "saletaxes",
         "charging",
         "passing",
     ),

@@ -76,6 +76,7 @@ TAXES = {
         Tax(name="levy", on=["usage"], percent="3.3333", tier=2),
         Tax(name="stamp", on=["surcharge"], flat=Money("0.01", USD)),
     ),
+    "at sale": (Tax(name="sales tax", on=["sale", "surcharge", "recurring"], percent="7.5"),),
 }
 CALL_TRIGGERS = ("first_answer", "answer", "end")
 TRIGGERS = ("activation", *CALL_TRIGGERS, "period", "inactivity", "recharge", "manual")
@@ -411,6 +412,9 @@ def check_card(shop: Shop, card: Card) -> None:
         assert (entry.seq, entry.balance_units) == (seq, total)
         assert total >= 0
     assert card.balance == (total if entries else card.face)
+    on_sales = [entry for entry in entries if entry.kind is EntryKind.SALE_TAX]
+    assert len({entry.reference for entry in on_sales}) == len(on_sales)
+    assert all(entry.amount_units == 0 for entry in on_sales)
     assert sum(entry.kind is EntryKind.FACE for entry in entries) == bool(entries)
     assert card.held == sum(hold.amount for hold in card.holds.values())
     assert 0 <= card.held <= card.balance
@@ -575,6 +579,7 @@ COMMON = {  # how often under any seed in so many histories, far below what is u
             *("drew seconds", "drew calls", "drew money", "late"),
             *("record settled", "record expired", "record cancelled", "record unauthorised"),
             *("entry breakage", "entry lost", "entry tax", "entry refund", "entry write_off"),
+            "entry sale_tax",
             *("recharge", "credit", "refund", "write_off", "charge", "buy", "transfer", "redeem"),
             *("authorize", "authorize replayed", "extend", "settle", "settle replayed"),
             *("cancel", "cancel replayed", "block", "unblock", "sweep"),

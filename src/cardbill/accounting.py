@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from cardbill import charging, money
+from cardbill import charging, money, saletaxes
 from cardbill.answers import Denied
 from cardbill.authorization import blocked
 from cardbill.charges import Charge, Trigger
@@ -64,6 +64,7 @@ def operate(
             raise InvalidInput("amount", amount, "is more than the card can hold")
         card.post(_PUT_ON[kind], amount, at, reference)
         if kind is OperationKind.RECHARGE:
+            saletaxes.told(card, batch, amount, reference, shelf, at)
             recharged(card, batch, plan, amount, shelf, at, reference)
         charging.pay_owed(card, plan.charges, shelf.taxes(batch, at), at, reference)
     elif kind in _TAKEN_OFF:

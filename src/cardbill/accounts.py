@@ -75,7 +75,8 @@ class Accounts:
         """Put money on a card that somebody paid for.
 
         Charges that a recharge triggers are taken from it, then what is owed. The plan says
-        whether it extends the card's validity, or revives a card that has expired.
+        whether it extends the card's validity, or revives a card that has expired. Where the
+        sale is taxed, the ledger tells the taxes on it; the card gets the whole amount.
 
         Args:
             card_id: The card.

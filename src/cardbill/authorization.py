@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from cardbill import keyring
+from cardbill import keyring, saletaxes
 from cardbill.answers import Caller, Credential, Denied, Grant, TalkTime
 from cardbill.batches import Batch, FirstUse, Validity
 from cardbill.calls import CallRecord, make_handle
@@ -221,6 +221,7 @@ def blocked(card: Card, shelf: Snapshot) -> Denied | None:
 
 def first_use(card: Card, batch: Batch, shelf: Snapshot, at: datetime) -> None:
     """Open the card's account by its first use, under the terms of its batch and its plan."""
+    saletaxes.used(card, batch, shelf, at)
     terms, version = plan_of(card, batch, shelf)
     plan = terms.name, version
     if batch.validity is Validity.FIRST_ANSWER:

@@ -129,7 +129,7 @@ class Card:
 
     @property
     def opened(self) -> bool:
-        """Whether its account was opened: by its first use, by expiry or by voiding."""
+        """Whether its account was opened: by a taxed sale, its first use, expiry or voiding."""
         return self.entry_count > 0
 
     @property
@@ -377,6 +377,8 @@ class Card:
         name: str = "",
         quantity: int = 0,
         unit: Unit | None = None,
+        base: int = 0,
+        jurisdiction: str = "",
     ) -> None:
         """Add an entry to the ledger.
 
@@ -400,6 +402,8 @@ class Card:
                 name,
                 quantity,
                 unit,
+                base,
+                jurisdiction,
             )
         )
 

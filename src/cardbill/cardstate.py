@@ -245,17 +245,22 @@ def dump_entry(entry: Entry) -> bytes:
     """Return the detail of a ledger entry; most have none."""
     if not entry.name:
         return b""
-    package = [] if entry.unit is None else [entry.quantity, _UNITS.index(entry.unit)]
-    return _encode([entry.name, *package]).encode()
+    quantity = [] if entry.unit is None else [entry.quantity, _UNITS.index(entry.unit)]
+    sale = [entry.base_units, entry.jurisdiction] if entry.jurisdiction else []
+    return _encode([entry.name, *quantity, *sale]).encode()
 
 
-def read_entry(detail: bytes) -> tuple[str, int, Unit | None]:
-    """Return the name, the quantity and its unit of a detail that :func:`dump_entry` wrote."""
+def read_entry(detail: bytes) -> tuple[str, int, Unit | None, int, str]:
+    """Return what a detail that :func:`dump_entry` wrote says.
+
+    The name, the quantity and its unit; of a tax on a sale also its base and jurisdiction.
+    """
     if not detail:
-        return "", 0, None
-    name, *package = _decode(detail.decode())
-    quantity, unit = package or (0, None)
-    return name, quantity, None if unit is None else _UNITS[unit]
+        return "", 0, None, 0, ""
+    name, *more = _decode(detail.decode())
+    quantity, unit, *sale = more or (0, None)
+    base, jurisdiction = sale or (0, "")
+    return name, quantity, None if unit is None else _UNITS[unit], base, jurisdiction
 
 
 def dump_operation(operation: Operation) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from cardbill import saletaxes
 from cardbill.cards import Card
 from cardbill.catalogue import BATCH, FLAGS, PLAN, Snapshot
 from cardbill.errors import InvalidInput, TransitionRefused
@@ -96,12 +97,14 @@ class Control:
         """Mark a card sold: where its batch says so, it works from now on.
 
         It is pinned to the newest version of its batch's plan, if there is one yet, unless it
-        was moved to another plan before.
+        was moved to another plan before. Taxes on the sale, where there are any, are told in its
+        ledger.
 
         Raises:
             UnknownName: There is no such card.
             MissingFields: No actor or reason is given.
             TransitionRefused: The card is void, blocked, expired or in use.
+            TaxUnavailable: A tax engine outside does not answer, and then it is refused.
         """
         return self._change(card_id, Event.SELL, _sell, actor, reason, at)
 
@@ -209,7 +212,8 @@ class Control:
         Raises:
             InvalidInput: The range is none.
             UnknownName: There is no such batch.
-            TransitionRefused: A card cannot be sold; those before it have been.
+            TransitionRefused, TaxUnavailable: A card cannot be sold; those before it have
+                been.
         """
         check_range(first, last)
         self._shelf.get(lambda snapshot: snapshot.batch(batch))
@@ -336,7 +340,7 @@ class Control:
             change(card, event, shelf, at)
             return view_of(card, shelf.flags(card.batch), at)
 
-        return self._runner.step(card_id, None, at, decide)
+        return self._runner.step(card_id, None, at, decide, refusable=True)
 
     def _flag(
         self,
@@ -398,7 +402,9 @@ def _sell(card: Card, event: Event, shelf: Snapshot, at: datetime) -> None:
     if card.sold:
         return
     _check(card, event, at)
-    plan = shelf.batch(card.batch).plan
+    batch = shelf.batch(card.batch)
+    saletaxes.sold(card, batch, shelf, at)
+    plan = batch.plan
     card.sell(card.plan or (None if plan is None else (plan, shelf.version(PLAN, plan))))
 
 

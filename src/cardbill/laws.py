@@ -92,6 +92,8 @@ def ledger(card: Card, entries: list[EntryRow]) -> Iterator[str]:
     for entry in entries:
         balance += entry.amount
         sums[entry.kind] += entry.amount
+        if entry.kind == EntryKind.SALE_TAX.value and entry.amount:
+            yield f"entry {entry.seq} takes a tax on its sale, which no card pays"
         if entry.balance_after != balance:
             yield f"entry {entry.seq} says {entry.balance_after} units, the sum is {balance}"
     if not entries:

@@ -2,8 +2,8 @@
 
 Entries are only ever added. What is put on a card is positive: face value, recharges,
 transfers in, credits. What is taken is negative; all of it together is the balance. What a
-card gets and loses of packages stands in the ledger too, with an amount of 0. Source:
-design.md section 10.
+card gets and loses of packages stands in the ledger too, with an amount of 0, and so do the
+taxes on its sale, which no card pays. Source: design.md section 10.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class EntryKind(Enum):
     """A package: the quantity that was left expired."""
     PLAN = "plan"
     """It moved to the plan that the entry names; no money went."""
+    SALE_TAX = "sale_tax"
+    """A tax on the sale of the card or on a recharge, which the customer paid beside."""
 
 
 PUT_ON = frozenset(
@@ -80,8 +82,12 @@ class Entry:
         reference: What caused it: a call id, an operation's key; empty: the card itself.
         currency: The card's ISO 4217 code.
         name: The charge's, the tax's or the package's; empty: it has none.
-        quantity: Of a package: how much was given or lost, in its unit.
-        unit: The package's: seconds, calls or ledger units; ``None``: it is of no package.
+        quantity: Of a package: how much was given or lost, in its unit. Of a tax on a sale:
+            what it comes to.
+        unit: The package's: seconds, calls or ledger units; of a tax on a sale: ledger
+            units; ``None``: it is of neither.
+        base_units: What a tax on a sale is on, in ledger units.
+        jurisdiction: Whose tax on a sale it is.
     """
 
     seq: int
@@ -94,6 +100,8 @@ class Entry:
     name: str = ""
     quantity: int = 0
     unit: Unit | None = None
+    base_units: int = 0
+    jurisdiction: str = ""
 
     @property
     def amount(self) -> Money:

@@ -50,7 +50,8 @@ class StatementLine:
         number: The called number in E.164 digits, on the first line of a call, as long as it
             is kept.
         seconds: Charged talk time, likewise; ``None``: it is no call.
-        packages: What was given or lost of a package, or what a call used.
+        packages: What was given or lost of a package, or what a call used; of a tax on the
+            sale, which the customer paid beside: its name and what it comes to.
         amount_units: What was added; negative: taken.
         balance_units: The balance afterwards.
         currency: The card's ISO 4217 code.
@@ -198,7 +199,7 @@ class _Writer:
 
     def _entry(self, line: StatementLine) -> str:
         word = self._words[line.kind.value]
-        if line.kind in (EntryKind.GIVEN, EntryKind.LOST):
+        if line.kind in (EntryKind.GIVEN, EntryKind.LOST, EntryKind.SALE_TAX):
             return f"{word}: {', '.join(map(self._package, line.packages))}"
         used = "".join(f" ({self._package(each)})" for each in line.packages)
         return f"{word}: {line.name}{used}" if line.name else f"{word}{used}"

@@ -26,7 +26,7 @@ _WORDS = {
         ("call", "calls"),
         ("Face value", "Recharge", "Credit", "Transfer received", "Transfer sent", "Call"),
         ("Charge", "Tax", "Refund", "Write-off", "Expired balance", "Card voided"),
-        ("Package received", "Package expired", "Plan changed"),
+        ("Package received", "Package expired", "Plan changed", "Tax on the sale"),
     ),
     "es": (
         ("Extracto", "Tarjeta", "Desde", "Hasta"),
@@ -35,7 +35,13 @@ _WORDS = {
         ("llamada", "llamadas"),
         ("Valor inicial", "Recarga", "Abono", "Transferencia recibida", "Transferencia enviada"),
         ("Llamada", "Cargo", "Impuesto", "Reembolso", "Saldo retirado", "Saldo caducado"),
-        ("Tarjeta anulada", "Paquete recibido", "Paquete caducado", "Cambio de plan"),
+        (
+            "Tarjeta anulada",
+            "Paquete recibido",
+            "Paquete caducado",
+            "Cambio de plan",
+            "Impuesto sobre la venta",
+        ),
     ),
     "fr": (
         ("Relevé", "Carte", "Du", "Au"),
@@ -44,7 +50,7 @@ _WORDS = {
         ("appel", "appels"),
         ("Valeur initiale", "Recharge", "Avoir", "Transfert reçu", "Transfert envoyé", "Appel"),
         ("Frais", "Taxe", "Remboursement", "Solde retiré", "Solde expiré", "Carte annulée"),
-        ("Forfait reçu", "Forfait expiré", "Changement d'offre"),
+        ("Forfait reçu", "Forfait expiré", "Changement d'offre", "Taxe sur la vente"),
     ),
     "de": (
         ("Kontoauszug", "Karte", "Von", "Bis"),
@@ -53,7 +59,13 @@ _WORDS = {
         ("Anruf", "Anrufe"),
         ("Startguthaben", "Aufladung", "Gutschrift", "Umbuchung erhalten", "Umbuchung gesendet"),
         ("Anruf", "Gebühr", "Steuer", "Erstattung", "Ausbuchung", "Verfallenes Guthaben"),
-        ("Karte storniert", "Paket erhalten", "Paket verfallen", "Tarifwechsel"),
+        (
+            "Karte storniert",
+            "Paket erhalten",
+            "Paket verfallen",
+            "Tarifwechsel",
+            "Steuer auf den Verkauf",
+        ),
     ),
     "pt": (
         ("Extrato", "Cartão", "De", "Até"),
@@ -63,7 +75,7 @@ _WORDS = {
         ("Valor inicial", "Recarga", "Crédito concedido", "Transferência recebida"),
         ("Transferência enviada", "Chamada", "Encargo", "Imposto", "Reembolso"),
         ("Saldo retirado", "Saldo expirado", "Cartão anulado", "Pacote recebido"),
-        ("Pacote expirado", "Mudança de plano"),
+        ("Pacote expirado", "Mudança de plano", "Imposto sobre a venda"),
     ),
 }
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from cardbill import charging, money
+from cardbill import charging, money, saletaxes
 from cardbill.accounting import plan_of_card, recharged, record_done, short_of_money, unusable_for
 from cardbill.answers import Credential, Denied
 from cardbill.denials import Denial, denial_of
@@ -78,6 +78,7 @@ def send_all(
         reason = Denial.EXHAUSTED  # it is a card in use, no voucher
     if reason is not None:
         return Denied(reason=reason, card_id=card.id)
+    saletaxes.used(card, batch, shelf, at)
     card.open(at)
     card.voided = True
     return _open(card, request, card.available, at)

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from cardbill.storage.contract import Storage
 
 
+_TAXED = {EntryKind.TAX.value, EntryKind.SALE_TAX.value}
+
+
 class Reports:
     """Reports over one store; each reads it page by page while calls go on."""
 
@@ -130,7 +133,9 @@ class Reports:
     ) -> list[TaxTotal]:
         """Return the taxes in the ledger by jurisdiction, tax and period, with their base.
 
-        Taxes on the sale of a card are not among them: they never touch its balance.
+        Taxes on the sale of cards and on recharges stand in rows of their own (``on_sale``):
+        they never touch a balance. A card that is voided gives them back in the period in
+        which it is.
 
         Args:
             period: ``day``, ``month`` or ``year``.
@@ -148,7 +153,7 @@ class Reports:
         begin, end, now = _instant("since", since), _instant("until", until), self._at(at)
         for terms in self._batches(batch):
             for card in self._cards(terms, now):
-                if EntryKind.TAX.value not in card.posted:
+                if not _TAXED & card.posted.keys():
                     continue
                 account = account_at(self._storage, self._shelf, card.id, now, self._seals)
                 entries = (

@@ -19,6 +19,8 @@ from cardbill.ledger import Entry, EntryKind
 from cardbill.money import RoundingMode
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from moneyed import Money
 
     from cardbill.batches import Batch
@@ -55,15 +57,19 @@ class TaxTotal:
         tax: Its name.
         period: In which period: the date of the ledger entry in the report's zone.
         currency: ISO 4217 code.
-        events: How many calls and charges it was taken with.
-        base_units: What these took for what the tax is on, before any tax.
-        tax_units: What was taken.
+        on_sale: It is on the sale of cards and on recharges: the customer paid it beside, and
+            no card did.
+        events: How many calls and charges it was taken with, or how many sales and recharges
+            bear it, less those that were voided.
+        base_units: What these took, or sold, for what the tax is on, before any tax.
+        tax_units: What was taken, or paid beside.
     """
 
     jurisdiction: str
     tax: str
     period: str
     currency: str
+    on_sale: bool = False
     events: int = 0
     base_units: int = 0
     tax_units: int = 0
@@ -75,7 +81,7 @@ class TaxTotal:
 
     @property
     def amount(self) -> Money:
-        """What was taken."""
+        """What was taken, or paid beside."""
         return money.money(self.tax_units, self.currency)
 
 
@@ -90,7 +96,7 @@ class TaxTotals:
     def __init__(self, period: TaxPeriod, zone: ZoneInfo) -> None:
         self._written = _WRITTEN[period]
         self._zone = zone
-        self._rows: dict[tuple[str, str, str, str], TaxTotal] = {}
+        self._rows: dict[tuple[str, str, str, str, bool], TaxTotal] = {}
 
     def add(self, account: Account, batch: Batch, entries: Iterable[Entry]) -> None:
         """Take the taxes in that are among these entries of an account.
@@ -100,17 +106,17 @@ class TaxTotals:
             batch: Its batch, whose jurisdiction taxes what is no call.
             entries: Of its ledger; what one call or charge took stands together.
         """
+        entries = list(entries)
+        self._add_sales(account, entries)
         own = "" if batch.taxed_in is None else batch.taxed_in.of_call()
         for event in _events(entries, account.records):
             record = account.records.get(event[0].reference)
             terms = record.hold.terms if record is not None and record.hold else None
             rules = terms.taxes if terms else None
             jurisdiction = (rules.jurisdiction if rules else "") if record is not None else own
-            day = event[0].at.astimezone(self._zone).date().isoformat()
             for entry in event:
                 if entry.kind is EntryKind.TAX:
-                    place = jurisdiction, entry.name, day[: self._written], entry.currency
-                    row = self._rows.setdefault(place, _total(*place))
+                    row = self._row(jurisdiction, entry, event[0].at)
                     row.events += 1
                     told = _told(entry.name, record)
                     row.base_units += (
@@ -122,9 +128,36 @@ class TaxTotals:
         """Return what was added up, by jurisdiction, tax, period and currency."""
         return [self._rows[place] for place in sorted(self._rows)]
 
+    def _add_sales(self, account: Account, entries: Iterable[Entry]) -> None:
+        """Add the taxes on sales; a card that was voided gives them back when it was."""
+        for entry in entries:
+            if entry.kind is EntryKind.SALE_TAX:
+                self._add_sale(entry, entry.at, 1)
+            elif entry.kind is EntryKind.VOID:
+                for paid in account.entries:
+                    if paid.kind is EntryKind.SALE_TAX:
+                        self._add_sale(paid, entry.at, -1)
 
-def _total(jurisdiction: str, tax: str, period: str, currency: str) -> TaxTotal:
-    return TaxTotal(jurisdiction=jurisdiction, tax=tax, period=period, currency=currency)
+    def _add_sale(self, paid: Entry, at: datetime, sign: int) -> None:
+        row = self._row(paid.jurisdiction, paid, at, on_sale=True)
+        row.events += sign
+        row.base_units += sign * paid.base_units
+        row.tax_units += sign * paid.quantity
+
+    def _row(
+        self, jurisdiction: str, tax: Entry, at: datetime, *, on_sale: bool = False
+    ) -> TaxTotal:
+        period = at.astimezone(self._zone).date().isoformat()[: self._written]
+        place = jurisdiction, tax.name, period, tax.currency, on_sale
+        if place not in self._rows:
+            self._rows[place] = TaxTotal(
+                jurisdiction=jurisdiction,
+                tax=tax.name,
+                period=period,
+                currency=tax.currency,
+                on_sale=on_sale,
+            )
+        return self._rows[place]
 
 
 def _events(entries: Iterable[Entry], calls: Container[str]) -> Iterator[list[Entry]]:

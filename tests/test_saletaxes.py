@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from moneyed import USD, Money
 
 from cardbill import (
@@ -170,6 +171,18 @@ def test_a_range_is_sold_and_taxed_card_by_card(kind: str, tmp_path: Path):
         assert shop.bill.control.sell_range("B", 1, 3, actor="till") == 3
         assert report(shop) == [("state tax", "2025-03", 3, 15_000_000, 1_050_000)]
         assert report(shop, since=START + timedelta(seconds=1)) == []
+
+
+def test_a_card_that_moves_to_another_plan_is_not_sold_again(kind: str, tmp_path: Path):
+    with selling(kind, tmp_path, STATE) as shop:
+        shop.bill.plans.publish(evolve(shop.bill.plans.get("Basic"), name="Better"))
+        shop.bill.control.move("B/2", "Better", **WHO)
+        for serial in (1, 2):
+            sell(shop, serial)
+            shop.bill.control.move(f"B/{serial}", "Better", **WHO)
+            use(shop, serial)
+            assert len(told(shop, f"B/{serial}")) == 1
+        assert report(shop) == [("state tax", "2025-03", 2, 10_000_000, 700_000)]
 
 
 def test_cards_taken_over_were_sold_elsewhere(tmp_path: Path):

@@ -152,7 +152,8 @@ class Databases:
 
         self.own: Server | None = None
         self._connect = psycopg.connect
-        self._admin: Any = None
+        self._refused = psycopg.OperationalError
+        self._connection: Any = None
         self._numbers = count(1)
         self._free: list[str] = []  # with tables, and nothing in them
         self._lent: list[str] = []
@@ -162,7 +163,7 @@ class Databases:
             self.own = Server(durable=durable)
         try:
             self._address = given or (self.own.address if self.own else "")
-            self._admin = self._reach(psycopg.OperationalError)
+            self._connection = self._reach()
         except BaseException:
             self.stop()
             raise
@@ -199,13 +200,28 @@ class Databases:
                 raise
             self._free.append(name)
 
+    def backend(self, address: str) -> int:
+        """Return the process id of one of the server's processes that work for a database."""
+        name = address.rpartition("/")[2].partition("?")[0]
+        query = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND client_port IS NOT NULL"
+        return int(self._admin.execute(query, (name,)).fetchone()[0])
+
+    @property
+    def _admin(self) -> Any:
+        """The connection by which databases are made; another one if the server has ended it."""
+        try:
+            self._connection.execute("SELECT 1")
+        except self._refused:
+            self._connection = self._reach()
+        return self._connection
+
     def _drop(self, name: str) -> None:
         self._admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def stop(self) -> None:
         """Leave nothing behind."""
         try:
-            if self._admin is not None:
+            if self._connection is not None:
                 if self.own is None:
                     for name in (*self._free, *self._lent, *self._empty):
                         self._drop(name)
@@ -217,12 +233,12 @@ class Databases:
     def _of(self, name: str) -> str:
         return of_database(self._address, name)
 
-    def _reach(self, refused: type[Exception]) -> Any:
+    def _reach(self) -> Any:
         until = time.monotonic() + _START_SECONDS
         while True:
             try:
                 return self._connect(self._address, autocommit=True)
-            except refused as error:
+            except self._refused as error:
                 if time.monotonic() > until or self.own is None:
                     log = "" if self.own is None else f"; its log ends: {self.own.log()[-300:]}"
                     raise Unavailable(f"{error}{log}") from error

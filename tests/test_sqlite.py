@@ -3,7 +3,6 @@
 import ctypes
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -42,6 +41,7 @@ from cardbill.testing.conformance.rows import (
     throw,
     together,
 )
+from tests.killing import grown, kill, mother
 from tests.source_tree import ROOT
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -665,9 +665,9 @@ def test_attempts_that_are_as_they_were_are_not_written(store, path):
 # -- kill -9 ------------------------------------------------------------------------------
 
 
-def write_until_killed(path: str, serial: str, said: int) -> None:
+def write_until_killed(serial: str, path: str, file: str) -> None:
     """Deposit to one card, count, add three more and publish, again and again; say what is done."""
-    store = SQLiteStorage(path)
+    store, said = SQLiteStorage(path), os.open(file, os.O_WRONLY | os.O_APPEND)
     for _ in range(1_000_000):
         version = store.transact(f"{BATCH}/{serial}", deposit) - 999
         os.write(said, f"version {serial} {version}\n".encode())
@@ -679,25 +679,6 @@ def write_until_killed(path: str, serial: str, said: int) -> None:
         os.write(said, f"plan {job} 1\n".encode())
 
 
-def write_in_children(path: str, said: str) -> None:
-    """Fork a writer for each line of input, which names its card; answer with its process id."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead need no burial
-    file = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            write_until_killed(path, line.strip(), file)
-        print(child, flush=True)
-
-
-def kill(process: int) -> None:
-    os.kill(process, signal.SIGKILL)
-    with suppress(ProcessLookupError):
-        while True:
-            os.kill(process, 0)
-            time.sleep(0.001)
-
-
 @needs_fork
 @pytest.mark.parametrize("waves", [5, pytest.param(500, marks=pytest.mark.soak)])
 def test_what_was_acknowledged_survives_kill_9(path, waves):
@@ -707,21 +688,14 @@ def test_what_was_acknowledged_survives_kill_9(path, waves):
     said.touch()
     with closing(SQLiteStorage(path)) as store:
         add(store, *map(new_card, (1, 2, 3, 4)))
-    with program(write_in_children, path, said) as mother:
-        assert mother.stdin is not None
-        assert mother.stdout is not None
+    with mother(write_until_killed, path, said) as writing:
         for _ in range(waves):
-            before = said.stat().st_size
-            mother.stdin.write("1\n2\n3\n4\n")
-            mother.stdin.flush()
-            writers = [int(mother.stdout.readline()) for _ in range(4)]
-            while said.stat().st_size == before:
-                time.sleep(0.001)
+            writers = writing.bear("1", "2", "3", "4")
+            grown(said)
             for writer in writers:
                 time.sleep(chance.random() * 0.04)
                 kill(writer)
             check_what_was_said(path, said.read_text())
-        mother.stdin.close()
 
 
 def check_what_was_said(path: Path, said: str) -> None:

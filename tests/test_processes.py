@@ -7,32 +7,30 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from attrs import evolve
 from moneyed import USD, Money
 
 import cardbill
-from cardbill import CallRecord, Denial, Engine, Outcome
-from cardbill.calls import parse_handle
+from cardbill import Denial, Engine
+from cardbill.money import money
 from tests.building import START, UK, UK_MINUTE, US, Shop, open_shop
-from tests.crew import Crew, Hand, Place, gathered, speaking
+from tests.crew import Crew, Place, gathered
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the crew's gate is a POSIX pipe")
 
 AT_ONCE = 30
 FIRST_USERS = 16
-WRITERS = 2
+AT_FULL_SPEED = 32
 US_SECOND = 200  # ledger units
-CALLS_PER_CARD = 5  # of a minute each, which is all the card has
-OVER = START + timedelta(seconds=180 + 60 + 300)
-"""When the hold of a call of a minute, granted at the start, ends by itself."""
+HALF_A_MINUTE = 30 * US_SECOND
 
 
 @pytest.fixture(scope="module")
@@ -206,180 +204,124 @@ def test_once_a_batch_is_blocked_no_process_is_granted_a_call(
         shop.check_books()
 
 
-# -- kill -9 ------------------------------------------------------------------------------------
+# -- for a while, all at full speed ---------------------------------------------------------------
 
 
-def settle_each(bill: Engine, handles: list[str]) -> Iterator[tuple[str, int, bool]]:
-    """Settle one call after the other, and acknowledge each."""
-    for handle in handles:
-        record = bill.settle(handle, talk_ms=talked(handle), carrier="acme")
-        yield record.call_id, record.price_units, record.replayed
+class Load(NamedTuple):
+    """What one process did.
 
+    Attributes:
+        settled: The ids of calls whose settling was acknowledged.
+        denied: How many calls were denied.
+        micros: How long each step took, authorizing and settling.
+        again: How many decisions were taken again.
+    """
 
-def talked(handle: str) -> int:
-    """Return how long that call lasted, in milliseconds: any time up to its limit; some none."""
-    _, call_id = parse_handle(handle)
-    return int(call_id) * 7 % 61 * 1000
-
-
-@pytest.mark.parametrize(
-    ("kind", "rounds", "calls"),
-    [
-        ("sqlite", 2, 150),
-        ("postgres", 10, 30),
-        pytest.param("sqlite", 50, 500, marks=pytest.mark.soak),
-        pytest.param("postgres", 50, 300, marks=pytest.mark.soak),
-    ],
-)
-def test_what_was_settled_before_kill_9_is_settled_once(
-    crew: Crew, tmp_path: Path, kind: str, rounds: int, calls: int
-):
-    """Two settle the same calls, each in its order, and are killed at moments of their own."""
-    chance = random.Random(9)
-    died_early = 0
-    for turn in range(rounds):
-        folder = tmp_path / str(turn)
-        folder.mkdir()
-        with granted_calls(kind, folder, calls) as (shop, handles):
-            place = place_of(shop)
-        # Nobody else has the store open: what the dead leave is repaired by who opens it next.
-        acknowledged = settle_and_die(crew, place, handles, chance)
-        check_the_dead(shop, handles, acknowledged)
-        died_early += len(acknowledged) < calls - WRITERS
-    assert died_early > 0
+    settled: list[str]
+    denied: int
+    micros: list[int]
+    again: int
 
 
 @contextmanager
-def granted_calls(kind: str, folder: Path, calls: int) -> Iterator[tuple[Shop, list[str]]]:
-    """Calls in progress that hold all there is on their cards."""
-    plan = {"calls_at_once": 100, "max_call_seconds": 60}
-    face = Money("0.06", USD)
-    cards = calls // CALLS_PER_CARD
-    with open_shop(kind, folder, face=face, quantity=cards, plan=plan) as shop:
-        handles = [
-            shop.grant(str(number), to=US, serial=1 + number % cards).handle
-            for number in range(calls)
-        ]
-        assert shop.denied("none-left", to=US) == "insufficient_balance"
-        yield shop, handles
+def decisions_counted(storage: Any) -> Iterator[Counter[str]]:
+    """Count steps, and the decisions that they took."""
+    counted: Counter[str] = Counter()
+    transact = storage.transact
 
+    def counting(card: str, decide: Callable[[Any], Any], **given: Any) -> Any:
+        def noted(view: Any) -> Any:
+            counted["decisions"] += 1
+            return decide(view)
 
-def settle_and_die(
-    crew: Crew, place: Place, handles: list[str], chance: random.Random
-) -> dict[str, int]:
-    """Return the price of every call whose settling was acknowledged before the end."""
-    number = len(handles)
-    orders = [{"handles": chance.sample(handles, number)} for _ in range(WRITERS)]
-    hands = crew.begin(place, settle_each, orders)
-    heard: list[tuple[str, int, bool]] = []
-    enough = chance.randrange(number * 6 // 10)
-    while len(heard) < enough:
-        heard += [hand.hear() for hand in speaking(hands)]
-    for hand in hands:
-        linger(chance.random() / 500)  # the next step is anywhere by then
-        hand.kill()
-    for hand in hands:
-        heard += all_it_said(hand)
-    by_call = Counter(call_id for call_id, _, replayed in heard if not replayed)
-    assert set(by_call.values()) <= {1}, "settled twice"
-    prices = {call_id: price for call_id, price, _ in heard}
-    assert set(prices.items()) == {(call_id, price) for call_id, price, _ in heard}
-    return prices
+        counted["steps"] += 1
+        return transact(card, noted, **given)
 
-
-def linger(seconds: float) -> None:
-    """Pass a time shorter than sleeping can."""
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        pass
-
-
-def all_it_said(hand: Hand) -> Iterator[Any]:
-    """What a process said before it died and nobody has heard yet."""
+    storage.transact = counting
     try:
-        while True:
-            answer = hand.hear()
-            if not hand.busy:  # it had done everything
-                return
-            yield answer
-    except EOFError:
-        return
+        yield counted
+    finally:
+        del storage.transact
 
 
-def check_the_dead(shop: Shop, handles: list[str], acknowledged: dict[str, int]) -> None:
-    """Check what is in the store, and go on with it."""
-    with cardbill.open(shop.url, keyring=shop.keyring, clock=shop.clock) as bill:
-        shop = Shop(bill, shop.clock, shop.keyring, shop.url, shop.folder)
+def call_at_full_speed(bill: Engine, pins: list[str], seconds: float, name: int) -> Load:
+    """Make half a minute's calls, one after the other, for so long."""
+    chance, settled, denied, micros = random.Random(name), list[str](), 0, list[int]()
+    with decisions_counted(bill.storage) as counted:
+        bill = Engine(bill.storage, bill._keyring, clock=bill._clock, throttle=None)
+        end = time.monotonic() + seconds
+        for number in count():
+            if time.monotonic() > end:
+                break
+            caller = bill.authenticate(pin=chance.choice(pins))
+            begun = time.perf_counter_ns()
+            grant = bill.authorize(caller, to=US, call_id=f"{name}-{number}")
+            granted = time.perf_counter_ns()
+            micros.append((granted - begun) // 1000)
+            if not grant.granted:
+                denied += 1
+                continue
+            bill.settle(grant.handle, talk_ms=30_000)
+            micros.append((time.perf_counter_ns() - granted) // 1000)
+            settled.append(grant.call_id)
+    return Load(settled, denied, micros, counted["decisions"] - counted["steps"])
+
+
+@pytest.mark.parametrize("seconds", [1.5, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("cards", [1, 1_000])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_processes_at_full_speed_lose_nothing_and_deny_nobody(
+    crew: Crew,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    cards: int,
+    seconds: float,
+):
+    """All money that calls took stands in the ledger, once; and in the end it runs out exactly."""
+    plan = {"calls_at_once": 100, "max_call_seconds": 60}
+    face = Money(10_000, USD)
+    with open_shop(kind, tmp_path, face=face, quantity=cards, plan=plan) as shop:
+        pins = [shop.pin(serial) for serial in range(1, cards + 1)]
+        requests = [
+            {"pins": pins, "seconds": seconds, "name": name} for name in range(AT_FULL_SPEED)
+        ]
+        loads: list[Load] = crew.rush(place_of(shop), call_at_full_speed, requests)
+        show(capsys, f"{kind}, {cards} cards, {seconds} s", loads, seconds)
+        assert sum(load.denied for load in loads) == 0
+        settled = sorted(call_id for load in loads for call_id in load.settled)
+        assert len(settled) > AT_FULL_SPEED
+        assert sorted(record.call_id for record in shop.bill.records()) == settled
+        for serial in range(1, cards + 1):
+            card = shop.stored(f"B/{serial}")
+            calls = [amount for kind, amount, _ in shop.ledger(card.id) if kind == "call"]
+            assert calls == [-HALF_A_MINUTE] * len(calls)
+            assert (card.balance, card.held) == (10_000_000_000 + sum(calls), 0)
         shop.check_books()
-        settled = {record.call_id: record for record in bill.records()}
-        for call_id, price in acknowledged.items():
-            assert settled[call_id].price_units == price
-        assert {record.outcome for record in settled.values()} <= {Outcome.SETTLED}
-        open_calls = {
-            serial: set(shop.stored(f"B/{serial}").holds)
-            for serial in range(1, 1 + len(handles) // CALLS_PER_CARD)
-        }
-        still_open = set[str]().union(*open_calls.values())
-        assert still_open.isdisjoint(settled)
-        assert len(still_open) + len(settled) == len(handles)
-        assert posted(shop) == {call: r.price_units for call, r in settled.items() if r.price_units}
-        unheard = len(settled) - len(acknowledged)
-        assert 0 <= unheard <= WRITERS
-        thirds = [[h for h in handles if serial_of(h) % 3 == third] for third in range(3)]
-        settle_again(shop, thirds[0], settled, at=START)
-        for serial in {serial_of(handle) for handle in thirds[1]}:
-            the_next_call_finds_the_money(shop, serial)
-        free_the_rest(shop, {serial_of(handle) for handle in thirds[2]})
-        settle_again(shop, handles, settled, at=OVER)
-        settle_again(shop, handles, settled, at=OVER)
-        shop.check_books()
-        due = {parse_handle(handle)[1]: talked(handle) // 1000 * US_SECOND for handle in handles}
-        assert posted(shop) == {call_id: price for call_id, price in due.items() if price}
-        assert all(shop.stored(f"B/{serial}").held == 0 for serial in open_calls)
+        the_rest_is_granted_once(crew, shop, pins[0])
 
 
-def serial_of(handle: str) -> int:
-    card_id, _ = parse_handle(handle)
-    return int(card_id.partition("/")[2])
+def the_rest_is_granted_once(crew: Crew, shop: Shop, pin: str) -> None:
+    """Leave money for some calls on a card: so many of all who ask at once are granted."""
+    who: Any = {"actor": "ann", "reason": "told so"}
+    some, hold = AT_FULL_SPEED // 2, 60 * US_SECOND
+    shop.grant("first-use")
+    shop.bill.cancel(cardbill.calls.make_handle("B/1", "first-use"))
+    rest = money(shop.stored().balance - some * hold, "USD")
+    shop.bill.accounts.refund("B/1", rest, key="all-but-some", **who)
+    requests = [{"pin": pin, "to": US, "call_id": f"c{n}"} for n in range(AT_FULL_SPEED)]
+    answers = crew.rush(Place(shop.url, str(shop.folder / "cards.key")), Engine.authorize, requests)
+    assert said(answers) == {"Grant": some, "insufficient_balance": AT_FULL_SPEED - some}
+    assert shop.stored().available == 0
 
 
-def settle_again(
-    shop: Shop, handles: list[str], settled: dict[str, CallRecord], *, at: datetime
-) -> None:
-    """Repeat the very same settles: those that were done answer as before."""
-    for handle in handles:
-        record = shop.bill.settle(handle, talk_ms=talked(handle), carrier="acme", at=at)
-        assert record.replayed == (record.call_id in settled)
-        assert record == settled.setdefault(record.call_id, record)
-
-
-def the_next_call_finds_the_money(shop: Shop, serial: int) -> None:
-    """Once the holds of the dead are over their time, nobody needs to sweep."""
-    before = shop.stored(f"B/{serial}")
-    assert before.available == before.balance - len(before.holds) * 60 * US_SECOND
-    call = shop.grant(f"next-{serial}", to=US, serial=serial, at=OVER)
-    assert call.max_seconds == min(60, before.balance // US_SECOND)
-    shop.bill.cancel(call.handle, at=OVER)
-    after = shop.stored(f"B/{serial}")
-    assert (after.balance, after.available) == (before.balance, before.balance)
-
-
-def free_the_rest(shop: Shop, serials: set[int]) -> None:
-    before = {serial: shop.stored(f"B/{serial}") for serial in serials}
-    swept = shop.bill.sweep(at=OVER)
-    assert swept.failures == ()
-    assert swept.calls_expired == sum(len(card.holds) for card in before.values())
-    for serial, card in before.items():
-        after = shop.stored(f"B/{serial}")
-        assert (after.balance, after.available) == (card.balance, card.balance)
-
-
-def posted(shop: Shop) -> dict[str, int]:
-    """What each call was charged, by its id: by one entry, or it is an error."""
-    charged: dict[str, int] = {}
-    for row in shop.bill.storage.find_cards("B", limit=1_000):
-        for kind, amount, reference in shop.ledger(row.id):
-            if kind == "call":
-                assert reference not in charged
-                charged[reference] = -amount
-    return charged
+def show(capsys: Any, what: str, loads: list[Load], seconds: float) -> None:
+    """Print what it was like, past pytest's capture."""
+    micros = sorted(each for load in loads for each in load.micros)
+    again = sum(load.again for load in loads)
+    with capsys.disabled():
+        print(
+            f"\n{what}: {len(micros) / seconds:,.0f} steps/s, "
+            f"p50 {micros[len(micros) // 2] / 1000:.1f} ms, "
+            f"p99 {micros[len(micros) * 99 // 100] / 1000:.1f} ms, {again:,} decided again"
+        )

@@ -18,7 +18,7 @@ from cardbill import Engine
 
 ROUNDS = 5
 CALLS = 150
-THREADS = (1, 2, 4, 8)
+THREADS = (1, 2, 4, 8, 16)
 
 # The rows of authorize and settle: what cardbill stores of such a call, by size and place.
 TABLES = """
@@ -81,13 +81,14 @@ def compare(databases: Any, open_bill: Any, caller: Any) -> None:
     print(f"PostgreSQL {version}, authorize + settle, {os.cpu_count()} processors for all")
     bill = open_bill(address, quantity=100)
     bill.batches.generate_pins("B")
-    pins = [bill.batches.reveal(f"B/{n}", actor="bench", reason="bench") for n in range(1, 9)]
+    cards = [f"B/{n}" for n in range(1, max(THREADS) + 1)]
+    pins = [bill.batches.reveal(card, actor="bench", reason="bench") for card in cards]
     floor_address = databases.make(empty=True)
     with psycopg.connect(floor_address, autocommit=True) as connection:
         connection.execute(TABLES)
     ours = [caller(bill, pin, CALLS) for pin in pins]
-    connections = [psycopg.connect(floor_address, autocommit=True) for _ in pins]
-    floors = [by_hand(each, f"B/{n}") for n, each in enumerate(connections, start=1)]
+    connections = [psycopg.connect(floor_address, autocommit=True) for _ in cards]
+    floors = [by_hand(each, card) for each, card in zip(connections, cards, strict=True)]
     for threads in THREADS:
         pairs = [(timed(ours[:threads]), timed(floors[:threads])) for _ in range(ROUNDS)]
         rate, floor = (

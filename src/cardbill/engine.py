@@ -50,6 +50,7 @@ from cardbill.rows import card_from_row, entry_from_row, record_from_row
 from cardbill.shelf import Carriers, Decks, Exchange, Groups, Jurisdictions, Plans
 from cardbill.statements import Statement
 from cardbill.stating import state, written_for
+from cardbill.storage.checks import check_colour
 from cardbill.taxdesk import tax_desk
 from cardbill.taxengines import TaxFallback
 from cardbill.throttling import Throttle
@@ -112,6 +113,7 @@ class Engine(CallFlow):
         reports: Figures over cards and calls.
 
     Raises:
+        TypeError: The store is an asynchronous one.
         WrongKey: The store was written with other keys.
         InvalidInput: The tax engine or its terms cannot be used.
     """
@@ -129,6 +131,7 @@ class Engine(CallFlow):
         tax_seconds: int = 2,
         tax_fallback: TaxFallback | str = TaxFallback.BUILT_IN,
     ) -> None:
+        check_colour(storage, asynchronous=False)
         self.storage = storage
         super().__init__(
             storage,

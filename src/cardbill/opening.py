@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qsl, unquote
 
 from cardbill.engine import Engine
@@ -57,51 +59,85 @@ def open_storage(url: str | os.PathLike[str], *, create: bool = True) -> Storage
         url: The address.
         create: Make a file or tables that are not there; otherwise that is an error.
     """
-    if isinstance(url, os.PathLike):
-        return _sqlite(os.fspath(url), "FULL", create=create)
-    if not isinstance(url, str):
-        raise InvalidInput("url", url, "must be text, like sqlite:///cards.db, or a path")
-    scheme, _, rest = url.partition(":")
-    if scheme == "memory":
-        if rest:
-            raise InvalidInput("url", url, "memory: takes nothing after it")
+    address = Address.of(url)
+    if address.kind == "memory":
         from cardbill.storage.memory import MemoryStorage
 
         return MemoryStorage()
-    if scheme in {"postgresql", "postgres"}:
-        return _postgres(url, create=create)
-    if scheme != "sqlite":
-        # Not shown: an address may hold a password.
-        raise InvalidInput("url", None, "must begin with sqlite:, postgresql: or memory:")
-    address, _, query = rest.partition("?")
-    path = unquote(address.removeprefix("///"))
-    if not address.startswith("///") or not path or path == ":memory:" or "#" in rest:
-        raise InvalidInput("url", url, "must be sqlite:/// and the path of a file")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    if unknown := options.keys() - {"synchronous"}:
-        raise InvalidInput("url", url, f"has no option {min(unknown)!r}")
-    return _sqlite(path, options.get("synchronous", "FULL"), create=create)
+    if address.kind == "sqlite":
+        from cardbill.storage.sqlite import SQLiteStorage
 
-
-def _sqlite(path: str, synchronous: str, *, create: bool) -> Storage:
-    from cardbill.storage.sqlite import SQLiteStorage
-
-    return SQLiteStorage(path, synchronous=synchronous, create=create)
-
-
-def _postgres(url: str, *, create: bool) -> Storage:
-    """Open a PostgreSQL store; all of the address but the schema is for the driver to read."""
-    address, _, query = url.partition("?")
-    options = [option for option in query.split("&") if option]
-    schemas = [option for option in options if option.startswith("schema=")]
-    rest = "&".join(option for option in options if option not in schemas)
-    target = f"{address}?{rest}" if rest else address
-    try:
+        return SQLiteStorage(address.target, create=create, **address.options)
+    with needs_psycopg():
         from cardbill.storage.postgres import PostgresStorage
-        from cardbill.storage.postgres_schema import SCHEMA
+    return PostgresStorage(address.target, create=create, **address.options)
+
+
+class Address(NamedTuple):
+    """What an address says, for stores of either colour.
+
+    Attributes:
+        kind: ``memory``, ``sqlite`` or ``postgres``.
+        target: The file, or the database as its driver takes it.
+        options: Named arguments of the store.
+    """
+
+    kind: str
+    target: str
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, url: str | os.PathLike[str]) -> Self:
+        """Return what an address says.
+
+        Raises:
+            InvalidInput: It is none.
+        """
+        if isinstance(url, os.PathLike):
+            return cls("sqlite", os.fspath(url), {})
+        if not isinstance(url, str):
+            raise InvalidInput("url", url, "must be text, like sqlite:///cards.db, or a path")
+        scheme, _, rest = url.partition(":")
+        if scheme == "memory":
+            if rest:
+                raise InvalidInput("url", url, "memory: takes nothing after it")
+            return cls("memory", "", {})
+        if scheme in {"postgresql", "postgres"}:
+            return cls._postgres(url)
+        if scheme != "sqlite":
+            # Not shown: an address may hold a password.
+            raise InvalidInput("url", None, "must begin with sqlite:, postgresql: or memory:")
+        address, _, query = rest.partition("?")
+        path = unquote(address.removeprefix("///"))
+        if not address.startswith("///") or not path or path == ":memory:" or "#" in rest:
+            raise InvalidInput("url", url, "must be sqlite:/// and the path of a file")
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        if unknown := options.keys() - {"synchronous"}:
+            raise InvalidInput("url", url, f"has no option {min(unknown)!r}")
+        return cls("sqlite", path, options)
+
+    @classmethod
+    def _postgres(cls, url: str) -> Self:
+        """All of the address but the schema is for the driver to read."""
+        address, _, query = url.partition("?")
+        options = [option for option in query.split("&") if option]
+        schemas = [option for option in options if option.startswith("schema=")]
+        rest = "&".join(option for option in options if option not in schemas)
+        target = f"{address}?{rest}" if rest else address
+        named = {"schema": unquote(schemas[-1].removeprefix("schema="))} if schemas else {}
+        return cls("postgres", target, named)
+
+
+@contextmanager
+def needs_psycopg() -> Iterator[None]:
+    """Import a store of PostgreSQL.
+
+    Raises:
+        InvalidInput: Its driver is not installed.
+    """
+    try:
+        yield
     except ModuleNotFoundError as missing:
         if missing.name != "psycopg":
             raise
         raise InvalidInput("url", None, "needs psycopg: install cardbill[postgres]") from None
-    schema = unquote(schemas[-1].removeprefix("schema=")) if schemas else SCHEMA
-    return PostgresStorage(target, schema=schema, create=create)

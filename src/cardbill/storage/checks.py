@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,20 @@ from cardbill.storage.contract import (
 )
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
+
+
+def check_colour(storage: object, *, asynchronous: bool) -> None:
+    """Check that a store is a synchronous or an asynchronous one, as its engine is.
+
+    Raises:
+        TypeError: It is of the other kind.
+    """
+    if iscoroutinefunction(getattr(storage, "transact", None)) == asynchronous:
+        return
+    what = type(storage).__name__
+    if asynchronous:
+        raise TypeError(f"{what} is no asynchronous store: give it to cardbill.Engine")
+    raise TypeError(f"{what} is an asynchronous store: give it to cardbill.aio.AsyncEngine")
 
 
 def check_step(seen: CardRow, step: Step[Any]) -> None:

@@ -92,7 +92,7 @@ class PostgresStorage:
         self._connections = _connections(source, timeout, connections)
         self._sql = Statements(schema)
         try:
-            found = patiently(lambda: self._prepare(create=create))
+            found = patiently(lambda: self._prepare(create=create), self._connections.sleep)
         except BaseException:
             self.close()
             raise
@@ -128,7 +128,9 @@ class PostgresStorage:
             try:
                 while chunk := list(islice(source, CHUNK)):
                     staging.take(chunk)
-                return patiently(lambda: self._move(session, job, staging, approve))
+                return patiently(
+                    lambda: self._move(session, job, staging, approve), self._connections.sleep
+                )
             except (DuplicateCredential, ConstraintViolated):
                 # Meanwhile somebody else may have done this job: then these are its own.
                 if (done := self._added(job)) is not None:
@@ -310,7 +312,7 @@ class PostgresStorage:
             with self._connections.lend(apart=apart) as session:
                 return work(session)
 
-        return patiently(once)
+        return patiently(once, self._connections.sleep)
 
     def _all(
         self, query: str, values: Sequence[Any] = (), *, apart: bool = False
@@ -325,6 +327,9 @@ class PostgresStorage:
 
 
 def _connections(source: Any, timeout: int, most: int) -> Connections:
+    if hasattr(source, "lend"):
+        own: Connections = source
+        return own
     if isinstance(source, str):
         return OwnConnections(source, timeout, most)
     if hasattr(source, "getconn"):

@@ -11,7 +11,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -36,15 +36,21 @@ _SETTINGS = (
 class Session:
     """One connection that commits each statement by itself, lent to one thread.
 
+    Args:
+        connection: The driver's.
+        cursor: What runs its statements.
+
     Attributes:
         connection: The driver's.
         inside: Whether it is within :meth:`transaction`.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], cursor: psycopg.Cursor[Any] | None = None
+    ) -> None:
         self.connection = connection
         self.inside = False
-        self._cursor = psycopg.Cursor(connection, row_factory=tuple_row)
+        self._cursor = cursor or psycopg.Cursor(connection, row_factory=tuple_row)
         # Else an integer's size would decide its type, and each mix of types be prepared anew.
         for dumper in (Int8Dumper, Int8BinaryDumper):  # as text within arrays
             self._cursor.adapters.register_dumper(int, dumper)
@@ -158,6 +164,9 @@ class Connections(Protocol):
                 another one meanwhile.
         """
 
+    def sleep(self, seconds: float) -> None:
+        """Wait, with none in hand."""
+
     def close(self) -> None:
         """Lend none any more."""
 
@@ -193,7 +202,7 @@ class OwnConnections:
     def _start(self) -> None:
         """Begin anew, as the process that this is now."""
         self._pid = os.getpid()
-        self._gate = threading.Condition()
+        self._gate = self._new_gate()
         self._idle: list[Session] = []  # the one used last is used next
         self._lent: set[Session] = set()
         self._count = 0  # of the lent ones that the bound is for
@@ -207,6 +216,9 @@ class OwnConnections:
             yield session
         finally:
             self._give_back(session, apart=apart)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def close(self) -> None:
         if self._pid != os.getpid():
@@ -267,9 +279,15 @@ class OwnConnections:
                 session.close()
             gate.notify()
 
+    def _new_gate(self) -> threading.Condition:
+        return threading.Condition()
+
+    def _new_session(self) -> Session:
+        return Session(psycopg.connect(self._address, autocommit=True))
+
     def _connect(self, timeout: int) -> Session:
         try:
-            connection = psycopg.connect(self._address, autocommit=True)
+            session = self._new_session()
         except FAULTS as error:
             fault = translated(error, broken=True, writing=False)
             # Wrong passwords and unknown databases stay what they are.
@@ -277,7 +295,6 @@ class OwnConnections:
             if isinstance(fault, Passing) and refused:
                 fault = StorageUnavailable(str(fault.args[0]).partition(";")[0])
             raise fault from error
-        session = Session(connection)
         try:
             milliseconds = str(timeout * 1000)
             session.all(_SETTINGS, (milliseconds, milliseconds))
@@ -288,25 +305,34 @@ class OwnConnections:
 
 
 class PooledConnections:
-    """A pool of the caller's, which stays open: ``psycopg_pool.ConnectionPool``, or its like."""
+    """A pool of the caller's, which stays open: ``psycopg_pool.ConnectionPool``, or its like.
 
-    def __init__(self, pool: Any) -> None:
+    Args:
+        pool: The pool.
+        of: Makes a session of one of its connections.
+    """
+
+    def __init__(self, pool: Any, of: Callable[[Any], Session] = Session) -> None:
         self._pool = pool
+        self._of = of
         self._pid = os.getpid()
         self._closed = False
 
     @contextmanager
     def lend(self, *, apart: bool = False) -> Iterator[Session]:  # noqa: ARG002
-        _check_use(self._pid, closed=self._closed)
+        check_use(self._pid, closed=self._closed)
         try:
             connection = self._pool.getconn()
         except FAULTS as error:
             raise translated(error, broken=True, writing=False) from error
         try:
-            with _by_itself(connection) as session:
+            with by_itself(self._of(connection)) as session:
                 yield session
         finally:
             self._pool.putconn(connection)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def close(self) -> None:
         self._closed = True
@@ -324,23 +350,27 @@ class SingleConnection:
 
     @contextmanager
     def lend(self, *, apart: bool = False) -> Iterator[Session]:  # noqa: ARG002
-        _check_use(self._pid, closed=self._closed)
+        check_use(self._pid, closed=self._closed)
         with self._using:
             if self._session is not None:  # what the caller's function asks within a job
                 yield self._session
                 return
-            with _by_itself(self._connection) as session:
+            with by_itself(Session(self._connection)) as session:
                 self._session = session
                 try:
                     yield session
                 finally:
                     self._session = None
 
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def close(self) -> None:
         self._closed = True
 
 
-def _check_use(pid: int, *, closed: bool) -> None:
+def check_use(pid: int, *, closed: bool) -> None:
+    """Refuse connections of the caller's that this store, or this process, may not use."""
     if closed:
         raise StorageClosed("this store was closed")
     if pid != os.getpid():
@@ -348,9 +378,9 @@ def _check_use(pid: int, *, closed: bool) -> None:
 
 
 @contextmanager
-def _by_itself(connection: psycopg.Connection[Any]) -> Iterator[Session]:
+def by_itself(session: Session) -> Iterator[Session]:
     """Have a connection of the caller's commit each statement by itself for a while."""
-    session = Session(connection)
+    connection = session.connection
     if not session.idle:
         if connection.closed:
             raise Passing("PostgreSQL: the connection is closed")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -59,9 +58,14 @@ def translated(error: Exception, *, broken: bool, writing: bool) -> StorageError
 
 
 class Patience:
-    """Pauses between tries, each longer than the last, and an end to them."""
+    """Pauses between tries, each longer than the last, and an end to them.
 
-    def __init__(self) -> None:
+    Args:
+        sleep: Waits for so many seconds.
+    """
+
+    def __init__(self, sleep: Callable[[float], None]) -> None:
+        self._sleep = sleep
         self._pauses = iter(_PAUSES)
 
     def pause(self) -> bool:
@@ -70,13 +74,13 @@ class Patience:
         if longest is None:
             return False
         half = longest // 2
-        time.sleep((half + os.urandom(1)[0] * half // 255) / 1000)  # so that rivals part
+        self._sleep((half + os.urandom(1)[0] * half // 255) / 1000)  # so that rivals part
         return True
 
 
-def patiently(work: Callable[[], T]) -> T:
+def patiently(work: Callable[[], T], sleep: Callable[[float], None]) -> T:
     """Do what may be done again for as long as it is certain that nothing was done."""
-    patience = Patience()
+    patience = Patience(sleep)
     while True:
         try:
             return work()

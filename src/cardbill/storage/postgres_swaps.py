@@ -87,7 +87,7 @@ def swapped(
         StorageUnavailable: It has failed too often, or may have been done.
     """
     claims: Claims[T] = Claims()
-    patience = Patience()
+    patience = Patience(connections.sleep)
     overtaken = False
     while True:
         claims.keep()

@@ -19,7 +19,15 @@ from cardbill.storage.contract import (
     Tally,
 )
 from cardbill.testing.conformance.contents import TEXTS
-from cardbill.testing.conformance.rows import HIGHEST, IN_ORDER, LOWEST, paged, throw, together
+from cardbill.testing.conformance.rows import (
+    HIGHEST,
+    IN_ORDER,
+    LOWEST,
+    SIGNALS,
+    paged,
+    throw,
+    together,
+)
 
 GROUP = 7
 
@@ -62,6 +70,8 @@ def remember(
 
 class Attempts:
     """What `take_attempts`, `attempts` and `attempts_over` promise."""
+
+    signals = SIGNALS
 
     def test_attempts_are_kept_by_subject(self, store: Storage, other: Storage) -> None:
         """Each subject has its own state, any text and any bytes; others see it at once."""
@@ -113,7 +123,9 @@ class Attempts:
     def test_an_error_in_a_tally_goes_to_the_caller(self, store: Storage) -> None:
         """Any error that decide raises arrives as it is, and nothing changes."""
         remember(store, "a", b"1", book=b"book")
-        for kind in (ValueError, StopIteration, ConstraintViolated, OSError, KeyboardInterrupt):
+        some = (ValueError, ConstraintViolated, OSError, KeyboardInterrupt)
+        raised: list[type[BaseException]] = [*some, *self.signals]
+        for kind in raised:
             for subject in ("a", "b"):
                 error = kind("mine")
                 with pytest.raises(kind) as caught:

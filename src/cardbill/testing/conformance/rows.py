@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
 
 import pytest
@@ -29,6 +30,9 @@ BATCH, CARD, SECOND = "SUMMER", "SUMMER/1", "SUMMER/2"
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 IN_ORDER = ("A", "B", "a", "a b", "\u00e9", "\uff5a", "\U0001f600")
 """By rising code point, which is neither a dictionary's order nor that of UTF-16."""
+
+SIGNALS: tuple[type[BaseException], ...] = (StopIteration, GeneratorExit)
+"""Errors by which Python itself ends generators: no coroutine can raise them to its caller."""
 
 
 def card_row(serial: int = 1, batch: str = BATCH, **columns: Any) -> CardRow:
@@ -164,7 +168,11 @@ def paged(fetch: Callable[..., Sequence[T]], mark: Callable[[T], Any], after: An
 
 
 def together(*work: Callable[[], T]) -> list[T]:
-    """Run all at the same moment, each in its thread; return the answers, or raise an error."""
+    """Run all at the same moment; return the answers, or raise an error."""
+    return list(AT_ONCE.get()(*work))
+
+
+def _in_threads(*work: Callable[[], T]) -> list[T]:
     barrier = threading.Barrier(len(work))
 
     def begin(each: Callable[[], T]) -> T:
@@ -178,3 +186,7 @@ def together(*work: Callable[[], T]) -> list[T]:
             return list(pool.map(begin, work))
     finally:
         sys.setswitchinterval(interval)
+
+
+AT_ONCE: ContextVar[Callable[..., Sequence[Any]]] = ContextVar("AT_ONCE", default=_in_threads)
+"""How work is run at the same moment: in threads, or by a loop's tasks."""

@@ -15,6 +15,7 @@ from cardbill.testing.conformance.rows import (
     HIGHEST,
     LOWEST,
     SECOND,
+    SIGNALS,
     add,
     card_row,
     change,
@@ -30,6 +31,8 @@ from cardbill.testing.conformance.rows import (
 
 class Steps:
     """What `transact` and `view` promise to one caller."""
+
+    signals = SIGNALS
 
     def test_a_step_writes_card_entries_and_records(self, store: Storage, other: Storage) -> None:
         """Once transact returns, all that the step decided is stored, and seen by others."""
@@ -83,8 +86,9 @@ class Steps:
     def test_an_error_in_a_step_goes_to_the_caller(self, store: Storage) -> None:
         """Any error that decide raises arrives as it is; nothing changes, work goes on."""
         add(store, new_card())
-        some = (ValueError, KeyError, StopIteration, ConstraintViolated, OSError, TimeoutError)
-        for kind in (*some, KeyboardInterrupt, SystemExit, GeneratorExit):
+        some = (ValueError, KeyError, ConstraintViolated, OSError, TimeoutError)
+        raised: list[type[BaseException]] = [*some, KeyboardInterrupt, SystemExit, *self.signals]
+        for kind in raised:
             error = kind("mine")
             with pytest.raises(kind) as caught:
                 store.transact(CARD, partial(throw, error))

@@ -1,0 +1,1 @@
+"""Stores for asyncio: the contract with ``await``, and memory, SQLite and PostgreSQL."""

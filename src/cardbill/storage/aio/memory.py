@@ -1,0 +1,22 @@
+"""The reference store, for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from cardbill.storage.aio.relay import Relayed
+from cardbill.storage.contract import Storage
+from cardbill.storage.memory import MemoryStorage
+
+T = TypeVar("T")
+
+
+class AsyncMemoryStorage(Relayed):
+    """A store in memory; it never has to wait, so no other task runs during a method."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStorage()
+
+    async def _run(self, work: Callable[[Storage], T]) -> T:
+        return work(self._store)

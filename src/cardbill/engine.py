@@ -85,6 +85,10 @@ def system_clock() -> datetime:
     return datetime.now(UTC)  # noqa: TID251  # the default of what is injected
 
 
+system_random = secrets.randbelow
+"""Draws from the system's own source: the default for PINs."""
+
+
 class Engine(CallFlow):
     """A prepaid calling-card business over one store.
 
@@ -124,7 +128,7 @@ class Engine(CallFlow):
         keyring: Keyring,
         *,
         clock: Callable[[], datetime] = system_clock,
-        below: Callable[[int], int] = secrets.randbelow,
+        below: Callable[[int], int] = system_random,
         dial_plan: DialPlan = NORTH_AMERICA,
         throttle: Throttle | None = Throttle(),  # noqa: B008  # frozen
         tax_engine: TaxEngine | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Generator
 from datetime import datetime
 from types import TracebackType
@@ -24,7 +23,7 @@ from cardbill.aio.parts import (
 )
 from cardbill.aio.wrapping import awaited, streamed
 from cardbill.dialing import NORTH_AMERICA, DialPlan
-from cardbill.engine import Engine, system_clock
+from cardbill.engine import Engine, system_clock, system_random
 from cardbill.errors import StorageClosed
 from cardbill.keyring import Keyring
 from cardbill.storage.aio.bridge import bridged
@@ -73,7 +72,7 @@ class AsyncEngine:
         keyring: Keyring,
         *,
         clock: Callable[[], datetime] = system_clock,
-        below: Callable[[int], int] = secrets.randbelow,
+        below: Callable[[int], int] = system_random,
         dial_plan: DialPlan = NORTH_AMERICA,
         throttle: Throttle | None = Throttle(),  # noqa: B008  # frozen
     ) -> None:
@@ -122,6 +121,7 @@ class AsyncEngine:
     recount_attempts = awaited(Engine.recount_attempts)
     purge = awaited(Engine.purge)
     card = awaited(Engine.card)
+    talk_time = awaited(Engine.talk_time)
     explain = awaited(Engine.explain)
     explain_record = awaited(Engine.explain_record)
     disclose = awaited(Engine.disclose)
@@ -131,8 +131,12 @@ class AsyncEngine:
     audit = awaited(Engine.audit)
 
     async def close(self) -> None:
-        """Close the store; may be called again."""
-        await self.storage.close()
+        """Close the store, as :meth:`cardbill.Engine.close` does; may be called again."""
+        try:
+            if self._twin is not None:
+                await bridged(self._twin.close)
+        finally:
+            await self.storage.close()
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self._opened().__await__()

@@ -138,6 +138,8 @@ class AsyncControl(Part[Control]):
     unblock_batch = awaited(Control.unblock_batch)
     freeze = awaited(Control.freeze)
     thaw = awaited(Control.thaw)
+    move = awaited(Control.move)
+    move_batch = awaited(Control.move_batch)
     flags = awaited(Control.flags)
 
 
@@ -148,5 +150,6 @@ class AsyncReports(Part[Reports]):
     utilisations = streamed(Reports.utilisations)
     margins = awaited(Reports.margins)
     taxes = awaited(Reports.taxes)
+    denials = awaited(Reports.denials)
     hung_calls = streamed(Reports.hung_calls)
     what_if = awaited(Reports.what_if)

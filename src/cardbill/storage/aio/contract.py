@@ -34,7 +34,12 @@ class AsyncStorage(Protocol):
     """
 
     async def transact(
-        self, card: str, decide: Callable[[View], Step[T]], *, key: str | None = None
+        self,
+        card: str,
+        decide: Callable[[View], Step[T]],
+        *,
+        key: str | None = None,
+        seen: View | None = None,
     ) -> T:
         """Run one step on one card."""
 
@@ -51,8 +56,10 @@ class AsyncStorage(Protocol):
     async def view(self, card: str, key: str | None = None) -> View:
         """Return what a step on that card would see now, without taking one."""
 
-    async def resolve(self, kind: str, tokens: Sequence[bytes]) -> str | None:
-        """Return the id of the card that one of the tokens opens; the first that does."""
+    async def resolve(
+        self, kind: str, tokens: Sequence[bytes], *, key: str | None = None
+    ) -> View | None:
+        """Return the view of the card that one of the tokens opens; the first that does."""
 
     async def credentials(
         self, cards: Sequence[str], kind: str | None = None

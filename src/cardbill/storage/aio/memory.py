@@ -13,10 +13,14 @@ T = TypeVar("T")
 
 
 class AsyncMemoryStorage(Relayed):
-    """A store in memory; it never has to wait, so no other task runs during a method."""
+    """A store in memory; it never has to wait, so no other task runs during a method.
 
-    def __init__(self) -> None:
-        self._store = MemoryStorage()
+    Args:
+        store: What it is kept in; default: a new one.
+    """
+
+    def __init__(self, store: MemoryStorage | None = None) -> None:
+        self._store = store or MemoryStorage()
 
     async def _run(self, work: Callable[[Storage], T]) -> T:
         return work(self._store)

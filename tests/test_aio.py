@@ -113,6 +113,18 @@ def test_an_engine_is_awaited_or_entered(tmp_path: Path):
     asyncio.run(main())
 
 
+def test_closing_adds_what_was_counted_of_denials(kind: str, tmp_path: Path):
+    with open_shop(kind, tmp_path) as shop:
+
+        async def main() -> None:
+            async with engine_of(shop) as bill:
+                assert isinstance(await bill.authenticate(pin="000000000000"), Denied)
+
+        asyncio.run(main())
+        (denial,) = shop.bill.reports.denials()
+        assert (denial.reason, denial.count) == (Denial.UNKNOWN_CREDENTIAL, 1)
+
+
 def test_what_a_loop_wrote_a_synchronous_engine_reads(kind: str, tmp_path: Path):
     if kind == "memory":
         kind = "sqlite"  # what is in memory is of one engine

@@ -16,6 +16,7 @@ from cardbill.calls import make_handle
 from cardbill.errors import CallEnded, StorageClosed, StorageUnavailable
 from cardbill.storage.aio.bridge import bridged
 from cardbill.storage.aio.postgres import AsyncPostgresStorage
+from cardbill.storage.aio.postgres_connections import _Gate
 from cardbill.storage.aio.sqlite import AsyncSQLiteStorage
 from cardbill.storage.aio.waiting import Waiting
 from cardbill.storage.contract import NewCard, Step, View
@@ -265,6 +266,20 @@ def test_who_is_cancelled_while_waiting_for_a_connection_leaves_it_to_others(pos
             assert [type(each) for each in answers].count(asyncio.CancelledError) <= 1
             assert [type(each) for each in answers].count(int) >= 5
         await store.close()
+
+    asyncio.run(main())
+
+
+def test_who_is_cancelled_when_the_turn_has_come_passes_it_on():
+    async def main() -> None:
+        gate = _Gate()
+        first, second = (asyncio.create_task(bridged(gate.wait, 5)) for _ in range(2))
+        await asyncio.sleep(0)
+        gate.notify()
+        first.cancel()
+        async with asyncio.timeout(2):
+            assert await second
+        assert first.cancelled()
 
     asyncio.run(main())
 

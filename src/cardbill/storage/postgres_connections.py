@@ -111,17 +111,19 @@ class Session:
         """One transaction; what fails before its end was not done."""
         if self.inside:
             raise StorageError("this connection is within a transaction already")
-        self._execute("BEGIN ISOLATION LEVEL READ COMMITTED", (), writing=False, hot=False)
-        self.inside = True
         try:
-            yield
+            self._execute("BEGIN ISOLATION LEVEL READ COMMITTED", (), writing=False, hot=False)
+            self.inside = True
+            try:
+                yield
+            finally:
+                self.inside = False
+            self._execute("COMMIT", (), writing=True, hot=False)
         except BaseException:
-            with suppress(StorageError):
-                self._execute("ROLLBACK", (), writing=False, hot=False)
+            if not self.idle:  # a statement that was interrupted may have been carried out
+                with suppress(StorageError):
+                    self._execute("ROLLBACK", (), writing=False, hot=False)
             raise
-        finally:
-            self.inside = False
-        self._execute("COMMIT", (), writing=True, hot=False)
         if self._cursor.statusmessage != "COMMIT":
             raise StorageUnavailable("PostgreSQL: the transaction was rolled back")
 

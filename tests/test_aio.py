@@ -1,6 +1,9 @@
 """The engine on an event loop: the same business, with `await`."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from datetime import datetime
@@ -215,3 +218,58 @@ def test_a_store_that_is_out_of_reach_does_not_hold_up_the_loop(monkeypatch: pyt
         turning.cancel()
 
     asyncio.run(main())
+
+
+# -- processes ----------------------------------------------------------------------------------
+
+ENDS = """
+import asyncio, sys
+import cardbill
+from cardbill import aio
+
+async def main():
+    bill = await aio.open(sys.argv[1], keyring=cardbill.Keyring.generate())
+    auditing = asyncio.create_task(bill.audit())
+    await asyncio.sleep(0)
+
+asyncio.run(main())
+print("ended")
+"""
+
+FORKS = """
+import asyncio, os, sys
+from cardbill.aio import open_storage
+from cardbill.errors import StorageError
+
+store = open_storage(sys.argv[1])
+asyncio.run(store.counts())
+child = os.fork()
+if child == 0:
+    try:
+        said = str(asyncio.run(store.count_cards()))
+    except StorageError as error:
+        said = str(error)
+    print(said, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(asyncio.run(store.count_cards()))
+asyncio.run(store.close())
+"""
+
+
+def script(text: str, url: str) -> list[str]:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", text, url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split("\n")[:-1]
+
+
+def test_a_process_ends_whose_loop_left_a_store_at_work(kind: str, tmp_path: Path):
+    assert script(ENDS, address(kind, tmp_path)) == ["ended"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_process_opens_its_own_connections_or_says_why_not(tmp_path: Path):
+    assert script(FORKS, address("postgres", tmp_path)) == ["0", "0"]
+    said = "a store of before a fork: open it again"
+    assert script(FORKS, address("sqlite", tmp_path)) == [said, "0"]

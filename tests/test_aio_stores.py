@@ -1,6 +1,7 @@
 """Asynchronous stores keep the contract that synchronous ones keep, by the same tests."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -15,9 +16,11 @@ from cardbill.storage.aio.memory import AsyncMemoryStorage
 from cardbill.storage.aio.postgres import AsyncPostgresStorage
 from cardbill.storage.aio.sqlite import AsyncSQLiteStorage
 from cardbill.storage.aio.waiting import Waiting
-from cardbill.testing.conformance.aio import AsyncStorageContract
+from cardbill.storage.contract import Head
+from cardbill.testing.conformance.aio import AsyncStorageContract, _Polite
 from cardbill.testing.conformance.rows import CARD, add, deposit, new_card
 from tests.aio_building import cut_short
+from tests.store_faults import FAULTS, TakenApart
 
 
 class TestAsyncMemoryStorage(AsyncStorageContract):
@@ -136,3 +139,98 @@ def test_a_cancelled_step_gives_a_clean_connection_back(postgres, give, how):
             raise AssertionError("a step without end")
 
     asyncio.run(main())
+
+
+# -- the suite itself ------------------------------------------------------------------------
+
+
+def failures(make, names=None):
+    """The names of the suite's tests that fail on such a store."""
+    found = set()
+    for name in names or [each for each in dir(AsyncStorageContract) if each.startswith("test_")]:
+        suite, store = AsyncStorageContract(), _Polite(make())
+        suite.durable = False
+        given = {"store": store, "other": store, "open_store": lambda store=store: store}
+        test = getattr(suite, name)
+        wanted = inspect.signature(test).parameters
+        with asyncio.Runner() as suite._runner:
+            try:
+                test(**{argument: given[argument] for argument in wanted})
+            except pytest.skip.Exception:
+                pass
+            except (Exception, pytest.fail.Exception):  # noqa: BLE001  # it failed, that counts
+                found.add(name)
+    return found
+
+
+def test_the_suite_finds_no_fault_where_none_was_planted():
+    assert failures(lambda: AsyncMemoryStorage(TakenApart())) == set()
+
+
+# These let threads in; a store that never waits lets no task in, and has others planted below.
+OF_THREADS = {
+    "AddsInSight",
+    "AppendsCheckedTooEarly",
+    "BindsCheckedTooEarly",
+    "CountsOutsideTheLock",
+    "LocksTheSubjectOnly",
+    "LooksForTheJobTooEarly",
+    "NoLock",
+    "PublishesCheckedTooEarly",
+    "ReadsOutsideTheLock",
+    "TornView",
+    "WritesTheBookLater",
+}
+PLANTED = [fault for fault in FAULTS if fault.__name__ not in OF_THREADS]
+
+
+@pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.__name__)
+def test_the_suite_catches_a_planted_fault(fault):
+    found = failures(lambda: AsyncMemoryStorage(fault()), FAULTS[fault])
+    assert found == set(FAULTS[fault])
+
+
+class ReadsTooEarly(AsyncMemoryStorage):
+    async def transact(self, card, decide, *, key=None, seen=None):
+        view = await self.view(card, key)
+        await asyncio.sleep(0)
+        return await super().transact(card, lambda _: decide(view))
+
+
+class CountsTooEarly(AsyncMemoryStorage):
+    async def take_attempts(self, group, subject, decide):
+        rows = {row.subject: row.state for row in await self.attempts() if row.group == group}
+        tally = decide(rows.get(subject), rows.get(""))
+        await asyncio.sleep(0)
+        return await super().take_attempts(group, subject, lambda *_: tally)
+
+
+class PublishesTooEarly(AsyncMemoryStorage):
+    async def publish(self, kind, name, content, *, expected):
+        heads = {head[:2]: head.version for head in (await self.catalogue())[1]}
+        if heads.get((kind, name), 0) != expected:
+            raise VersionConflict(name)
+        await asyncio.sleep(0)
+        now = {head[:2]: head.version for head in (await self.catalogue())[1]}
+        await super().publish(kind, name, content, expected=now.get((kind, name), 0))
+        return Head(kind, name, expected + 1)
+
+
+class ViewsTwice(AsyncMemoryStorage):
+    async def view(self, card, key=None):
+        before = await super().view(card)
+        await asyncio.sleep(0)
+        return before._replace(record=(await super().view(card, key)).record)
+
+
+@pytest.mark.parametrize(
+    ("store", "name"),
+    [
+        (ReadsTooEarly, "test_no_step_is_lost"),
+        (CountsTooEarly, "test_no_change_of_a_book_is_lost"),
+        (PublishesTooEarly, "test_one_of_many_publishers_wins"),
+        (ViewsTwice, "test_readers_see_whole_steps"),
+    ],
+)
+def test_the_suite_catches_a_store_that_lets_other_tasks_in(store, name):
+    assert failures(store, [name]) == {name}

@@ -4,13 +4,13 @@ import importlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, assert_type
 
 import pytest
 
 import cardbill
-from cardbill import Engine, Keyring, aio
+from cardbill import Denied, Engine, Entry, Grant, Keyring, aio
 from cardbill.aio import AsyncEngine, parts
 from cardbill.aio.wrapping import Part
 from cardbill.errors import InvalidInput, StorageClosed
@@ -20,7 +20,7 @@ from cardbill.storage.aio.postgres import AsyncPostgresStorage
 from cardbill.storage.aio.relay import Relayed
 from cardbill.storage.aio.sqlite import AsyncSQLiteStorage
 from cardbill.storage.aio.waiting import Waiting
-from cardbill.storage.contract import Storage
+from cardbill.storage.contract import Step, Storage
 from cardbill.storage.memory import MemoryStorage
 
 
@@ -104,6 +104,16 @@ def test_both_engines_are_made_alike():
     for name in ("open", "open_storage"):
         signatures = [inspect.signature(getattr(each, name)) for each in (aio, cardbill)]
         assert signatures[0].parameters == signatures[1].parameters
+
+
+async def types_are_those_of_the_twin(bill: AsyncEngine) -> None:
+    """Not run: what `make check` says of it is the test."""
+    assert_type(await bill.authorize(call_id="c1"), Grant | Denied)
+    assert_type(await bill.plans.names(), list[str])
+    assert_type(bill.entries("B/1"), AsyncIterator[Entry])
+    assert_type(await bill.storage.transact("B/1", lambda view: Step(view.revision)), int)
+    await bill.authorize(call_id=1)  # type: ignore[arg-type]
+    await bill.authorize(call="c1")  # type: ignore[call-arg]
 
 
 # -- the wrong colour, and what is missing ------------------------------------------------------

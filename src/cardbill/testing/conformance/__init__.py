@@ -9,7 +9,8 @@
 
 The fixture returns a function that opens the *same* store each time it is called, an empty
 one in each test. A store of one process returns the same object and says ``durable = False``;
-what that leaves out is reported as skipped, never silently passed.
+what that leaves out is reported as skipped, never silently passed. An asynchronous store is
+held to the same by :mod:`cardbill.testing.conformance.aio`.
 
 Each test is one promise of :mod:`cardbill.storage.contract`, named in its docstring. They
 deal in rows only: pytest is all they need. To see both sides of a failed comparison, put

@@ -208,7 +208,12 @@ def test_closing_waits_for_what_was_asked_before(tmp_path: Path):
         await bridged(add, Waiting(store), new_card())
         steps = [asyncio.create_task(store.transact(CARD, deposit)) for _ in range(20)]
         await asyncio.sleep(0)
-        await asyncio.gather(store.close(), store.close())
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await store.close()
+        assert closing.cancelled()
+        assert all(step.done() for step in steps)
         assert [await step for step in steps] == list(range(1_001, 1_021))
         with pytest.raises(StorageClosed):
             await store.view(CARD)

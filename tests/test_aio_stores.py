@@ -19,7 +19,7 @@ from cardbill.storage.aio.waiting import Waiting
 from cardbill.storage.contract import Head
 from cardbill.testing.conformance.aio import AsyncStorageContract, _Polite
 from cardbill.testing.conformance.rows import CARD, add, deposit, new_card
-from tests.aio_building import cut_short
+from tests.aio_building import UnhurriedMemory, cut_short
 from tests.store_faults import FAULTS, TakenApart
 
 
@@ -234,3 +234,15 @@ class ViewsTwice(AsyncMemoryStorage):
 )
 def test_the_suite_catches_a_store_that_lets_other_tasks_in(store, name):
     assert failures(store, [name]) == {name}
+
+
+class Bridging(UnhurriedMemory):
+    async def _run(self, work):
+        await asyncio.sleep(0)
+        return await bridged(work, self._store)
+
+
+def test_what_the_caller_gives_may_ask_the_store_where_it_is_called_by_the_bridge():
+    asking = ["test_a_credential_in_use_is_drawn_again", "test_a_job_is_approved_before_it_is_seen"]
+    assert failures(Bridging, asking) == set()
+    assert failures(UnhurriedMemory, asking) == set(asking)

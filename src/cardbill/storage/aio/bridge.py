@@ -76,7 +76,7 @@ def at_once(awaitable: Awaitable[T]) -> T:
     except StopIteration as done:
         return cast("T", done.value)
     steps.close()
-    raise RuntimeError("there is no task here that could wait: use the asynchronous methods")
+    raise RuntimeError("there is no task here that could wait: run what asks by bridged()")
 
 
 def bridging() -> bool:

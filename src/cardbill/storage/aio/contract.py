@@ -27,10 +27,12 @@ T = TypeVar("T")
 class AsyncStorage(Protocol):
     """What an asynchronous store does: each method as that of ``Storage``, with ``await``.
 
-    What the caller gives (`decide`, `cards`, `redraw`, `approve`) is synchronous here too, and
-    may be called by another thread. A store belongs to one event loop. A method that is
-    cancelled was done or was not, never by half; the same may be asked again, as after
-    ``StorageUnavailable(outcome_unknown=True)``.
+    What the caller gives (`decide`, `cards`, `redraw`, `approve`) is synchronous here too. All but
+    `decide` may ask the store meanwhile, so call them by
+    :func:`~cardbill.storage.aio.bridge.bridged`, ``await bridged(redraw, card)`` say; or on a
+    thread, where what they ask has to be answered without waiting. A store belongs to one event
+    loop. A method that is cancelled was done or was not, never by half; the same may be asked
+    again, as after ``StorageUnavailable(outcome_unknown=True)``.
     """
 
     async def transact(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -55,7 +55,7 @@ class AsyncSQLiteStorage(Relayed):
         self._adding: list[_Adding] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cardbill-sqlite")
         self._pid = os.getpid()
-        self._closed = False
+        self._closing: Future[None] | None = None
 
     async def add_cards(
         self,
@@ -78,17 +78,20 @@ class AsyncSQLiteStorage(Relayed):
             return added
         finally:
             self._adding.remove(adding)
-            if not self._closed:
+            if self._closing is None:
                 self._thread.submit(adding.stop)
 
     async def close(self) -> None:
-        """Finish what was asked for before, and close the file and the thread."""
-        if self._closed or self._pid != os.getpid():
+        """Finish what was asked for before, and close the file and the thread.
+
+        A job of many cards that is under way is dropped between two turns.
+        """
+        if self._pid != os.getpid():
             return
-        self._closed = True
-        closing = self._thread.submit(self._end, tuple(self._adding))
-        self._thread.shutdown(wait=False)
-        await asyncio.shield(asyncio.wrap_future(closing))
+        if self._closing is None:
+            self._closing = self._thread.submit(self._end, tuple(self._adding))
+            self._thread.shutdown(wait=False)
+        await asyncio.shield(asyncio.wrap_future(self._closing))
 
     def _end(self, adding: Iterable[_Adding]) -> None:
         for job in adding:
@@ -97,7 +100,7 @@ class AsyncSQLiteStorage(Relayed):
             self._store.close()
 
     async def _run(self, work: Callable[[Storage], T]) -> T:
-        if self._closed:
+        if self._closing is not None:
             raise StorageClosed("this store was closed")
         if self._pid != os.getpid():
             raise StorageError("a store of before a fork: open it again")

@@ -20,6 +20,7 @@ from cardbill.storage.contract import Head
 from cardbill.testing.conformance.aio import AsyncStorageContract, _Polite
 from cardbill.testing.conformance.rows import CARD, add, deposit, new_card
 from tests.aio_building import UnhurriedMemory, cut_short
+from tests.remembering_faults import Remembers
 from tests.store_faults import FAULTS, TakenApart
 
 
@@ -164,7 +165,8 @@ def failures(make, names=None):
 
 
 def test_the_suite_finds_no_fault_where_none_was_planted():
-    assert failures(lambda: AsyncMemoryStorage(TakenApart())) == set()
+    for sound in (TakenApart, Remembers):
+        assert failures(lambda sound=sound: AsyncMemoryStorage(sound())) == set()
 
 
 # These let threads in; a store that never waits lets no task in, and has others planted below.
@@ -174,6 +176,7 @@ OF_THREADS = {
     "BindsCheckedTooEarly",
     "CountsOutsideTheLock",
     "LocksTheSubjectOnly",
+    "LooksBeforeItLocks",
     "LooksForTheJobTooEarly",
     "NoLock",
     "PublishesCheckedTooEarly",

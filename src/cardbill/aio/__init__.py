@@ -29,7 +29,7 @@ def open(  # noqa: A001  # read as aio.open
     Args:
         url: As for :func:`cardbill.open`.
         keyring: The keys of its PINs.
-        options: As for :class:`AsyncEngine`: clock, below, dial_plan, throttle.
+        options: As for :class:`AsyncEngine`: clock, below, dial_plan, throttle, and the tax engine.
 
     Raises:
         InvalidInput: There is no such kind of store, or its driver is not installed.

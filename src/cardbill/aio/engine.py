@@ -30,6 +30,7 @@ from cardbill.storage.aio.bridge import bridged
 from cardbill.storage.aio.contract import AsyncStorage
 from cardbill.storage.aio.waiting import Waiting
 from cardbill.storage.checks import check_colour
+from cardbill.taxengines import TaxEngine, TaxFallback
 from cardbill.throttling import Throttle
 
 
@@ -50,6 +51,8 @@ class AsyncEngine:
         below: Draws a number from 0 up to, not including, its argument; PINs come from it.
         dial_plan: How callers dial, where their access number does not say otherwise.
         throttle: How often PINs may be guessed; ``None``: without limit.
+        tax_engine, tax_seconds, tax_fallback: As for :class:`cardbill.Engine`. The tax engine is
+            asked on the event loop: its method must not block.
 
     Attributes:
         storage: The store.
@@ -75,6 +78,9 @@ class AsyncEngine:
         below: Callable[[int], int] = system_random,
         dial_plan: DialPlan = NORTH_AMERICA,
         throttle: Throttle | None = Throttle(),  # noqa: B008  # frozen
+        tax_engine: TaxEngine | None = None,
+        tax_seconds: int = 2,
+        tax_fallback: TaxFallback | str = TaxFallback.BUILT_IN,
     ) -> None:
         check_colour(storage, asynchronous=True)
         self.storage = storage
@@ -86,6 +92,9 @@ class AsyncEngine:
             below=below,
             dial_plan=dial_plan,
             throttle=throttle,
+            tax_engine=tax_engine,
+            tax_seconds=tax_seconds,
+            tax_fallback=tax_fallback,
         )
         self.decks = AsyncDecks(lambda: self.twin.decks)
         self.groups = AsyncGroups(lambda: self.twin.groups)

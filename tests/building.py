@@ -5,10 +5,9 @@ takes it from STORES leaves PostgreSQL to the soak run.
 """
 
 import io
-import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from cardbill import (
     Jurisdiction,
     Keyring,
     Plan,
+    testing,
 )
 from cardbill.cards import Card
 from cardbill.ledger import EntryKind
@@ -38,7 +38,7 @@ from tests.postgres_server import database
 EVERY_STORE = ["memory", "sqlite", "postgres"]
 STORES = ["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.soak)]
 
-START = datetime(2025, 3, 3, 12, 0, tzinfo=UTC)  # a Monday, far from any clock change
+START = testing.START
 
 RETAIL = """\
 prefix,destination,rate,increments,connect fee,blocked
@@ -78,78 +78,36 @@ LIFETIME = timedelta(days=400)
 """Longer than any hold of these tests lasts."""
 
 
-class FakeClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, now: datetime = START) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def tick(self, **by: int) -> datetime:
-        self.now += timedelta(**by)
-        return self.now
+class FakeClock(testing.FakeClock):
+    tick = testing.FakeClock.advance
 
 
-class KnownNumbers:
+class KnownNumbers(testing.SeededNumbers):
     """What PINs are drawn from: the numbers given first, then seeded ones; all are kept."""
 
     def __init__(self, numbers: Iterable[int] = ()) -> None:
-        self.waiting = list(numbers)
-        self.drawn: list[int] = []
-        self._random = random.Random(20250303)
-
-    def __call__(self, bound: int) -> int:
-        number = self.waiting.pop(0) if self.waiting else self._random.randrange(bound)
-        self.drawn.append(number)
-        return number
+        super().__init__(20250303, first=numbers)
 
 
-@define
-class Shop:
+@define(kw_only=True)
+class Shop(testing.Shop):
     """A small calling-card business: batch B with plan "Basic", carriers acme and beta."""
 
-    bill: Engine
     clock: FakeClock
-    keyring: Keyring
+    batch: str = "B"
     url: str
     folder: Path
     others: list[Engine] = field(factory=list)
 
-    def pin(self, serial: int = 1, batch: str = "B") -> str:
-        """The PIN of a card, read without leaving a trace in the audit log."""
-        (credential,) = self.bill.storage.credentials([f"{batch}/{serial}"], "pin")
-        assert credential.sealed is not None
-        return self.keyring.unseal(credential.sealed, credential.card)
-
-    def ask(
-        self,
-        call_id: str = "c1",
-        *,
-        to: str = UK,
-        serial: int = 1,
-        batch: str = "B",
-        at: datetime | None = None,
-    ) -> Grant | Denied:
+    def ask(self, call_id: str | None = None, **request: Any) -> Grant | Denied:
         """Authorize in one stage."""
-        return self.bill.authorize(pin=self.pin(serial, batch), to=to, call_id=call_id, at=at)
-
-    def grant(self, call_id: str = "c1", **request: Any) -> Grant:
-        answer = self.ask(call_id, **request)
-        assert isinstance(answer, Grant), answer
-        return answer
-
-    def denied(self, call_id: str = "c1", **request: Any) -> str:
-        answer = self.ask(call_id, **request)
-        assert isinstance(answer, Denied), answer
-        return str(answer.reason.value)
+        return super().ask("c1" if call_id is None else call_id, **{"to": UK, **request})
 
     def second(self, **options: Any) -> Engine:
         """Another engine on the same store, as another process has it; closed with the shop."""
-        options = {"clock": self.clock, **options}
         if self.url == "memory:":
-            return Engine(self.bill.storage, self.keyring, **options)
+            return super().second(**options)
+        options = {"clock": self.clock, **options}
         self.others.append(cardbill.open(self.url, keyring=self.keyring, **options))
         return self.others[-1]
 
@@ -239,7 +197,7 @@ def open_shop(
         bill.batches.generate_pins("B")
         if assign:
             bill.batches.assign("B", plan="Basic")
-        shop = Shop(bill, clock, keyring, url, folder)
+        shop = Shop(bill=bill, clock=clock, keyring=keyring, url=url, folder=folder)
         try:
             yield shop
         finally:

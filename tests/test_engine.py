@@ -1202,7 +1202,7 @@ def test_an_instant_at_the_end_of_time_is_no_crash(shop: Shop, at: datetime):
 def test_a_call_id_that_cannot_be_used_is_refused(shop: Shop, call_id: Any):
     before = rows(shop.bill.storage)
     with pytest.raises(InvalidInput) as refused:
-        shop.ask(call_id)
+        shop.bill.authorize(pin=shop.pin(), to=UK, call_id=call_id)
     assert refused.value.field == "call_id"
     assert rows(shop.bill.storage) == before
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from moneyed import USD, Money
 
 import cardbill
@@ -269,7 +270,7 @@ def all_it_said(hand: Hand) -> Iterator[Any]:
 def check_the_dead(shop: Shop, handles: list[str], acknowledged: dict[str, int]) -> None:
     """Check what is in the store, and go on with it."""
     with cardbill.open(shop.url, keyring=shop.keyring, clock=shop.clock) as bill:
-        shop = Shop(bill, shop.clock, shop.keyring, shop.url, shop.folder)
+        shop = evolve(shop, bill=bill)
         shop.check_books()
         settled = {record.call_id: record for record in bill.records()}
         for call_id, price in acknowledged.items():

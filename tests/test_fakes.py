@@ -23,6 +23,7 @@ from cardbill.testing import (
     open_shop,
 )
 from cardbill.testing.builders import UK, UK_MOBILE, UNRATED, US
+from tests.source_tree import ROOT
 
 # -- the clock ----------------------------------------------------------------------------
 
@@ -211,5 +212,7 @@ def test_every_public_name_is_there_and_described():
         assert thing is not None
         if callable(thing):
             assert thing.__doc__, name
+    page = (ROOT / "docs" / "reference" / "testing.md").read_text(encoding="utf-8")
+    assert [name for name in testing.__all__ if f"cardbill.testing.{name}" not in page] == []
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         testing.nope  # noqa: B018

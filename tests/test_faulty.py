@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class TestFaultyStorageWithoutFaults(StorageContract):
-    durable = False
+    durable = shared = False
 
     @pytest.fixture
     def open_store(self):

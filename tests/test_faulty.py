@@ -10,6 +10,7 @@ from attrs import evolve
 from hypothesis import given, strategies as st
 
 from cardbill.errors import InvalidInput, StorageUnavailable, UnknownName
+from cardbill.storage.aio.memory import AsyncMemoryStorage
 from cardbill.storage.contract import Tally
 from cardbill.storage.memory import MemoryStorage
 from cardbill.testing import (
@@ -137,29 +138,26 @@ def test_a_slow_store_takes_its_time_on_the_fake_clock():
 
 
 def test_an_asynchronous_store_can_be_faulty_too():
-    class Later:
-        done = 0
-
-        async def transact(self, by: int) -> int:
-            self.done += by
-            return self.done
-
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    async def story() -> int:
-        store = faulty(Later(), faults := Faults(), latency_ms=7, sleep=sleep)
+    async def story() -> None:
+        kept = MemoryStorage()
+        add(kept, new_card())
+        store = faulty(AsyncMemoryStorage(kept), faults := Faults(), latency_ms=7, sleep=sleep)
         faults.next("transact", Fault.LOST_ANSWER, Fault.LOST_REQUEST)
         for _ in range(2):
             with pytest.raises(StorageUnavailable) as failed:
-                await store.transact(10)
+                await store.transact(CARD, deposit)
             assert failed.value.outcome_unknown
-        return await store.transact(1)
+        assert (await store.view(CARD)).card.balance == 1_001
+        assert await store.transact(CARD, deposit) == 1_002
+        await store.close()
 
-    assert asyncio.run(story()) == 11
-    assert waited == [0.007] * 3
+    asyncio.run(story())
+    assert waited == [0.007] * 4
 
 
 # -- the engine stands it -----------------------------------------------------------------

@@ -9,7 +9,7 @@ from tests.store_faults import FAULTS, TakenApart, failures
 
 
 class TestMemoryStorage(StorageContract):
-    durable = False
+    durable = shared = False
 
     @pytest.fixture
     def open_store(self):

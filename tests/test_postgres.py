@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from moneyed import USD, Money
@@ -65,7 +65,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 class TestPostgresStorage(StorageContract):
     @pytest.fixture
     def open_store(self, postgres):
-        return lambda: PostgresStorage(postgres)
+        return partial(PostgresStorage, postgres)
 
 
 @pytest.fixture
@@ -103,6 +103,8 @@ def pool(postgres: str) -> Iterator[Any]:
 
 @pytest.mark.soak
 class TestOverAPool(StorageContract):
+    omits: ClassVar = dict.fromkeys(("processes", "crashes"), "a pool serves one process")
+
     @pytest.fixture
     def open_store(self, pool):
         return lambda: PostgresStorage(pool)
@@ -110,6 +112,8 @@ class TestOverAPool(StorageContract):
 
 @pytest.mark.soak
 class TestOverOneConnection(StorageContract):
+    omits: ClassVar = dict.fromkeys(("processes", "crashes"), "a connection serves one process")
+
     @pytest.fixture
     def open_store(self, postgres):
         connections = []
@@ -838,7 +842,7 @@ def as_if_citus(address: str) -> Iterator[None]:
 def distributed(empty_postgres, monkeypatch) -> Callable[[], PostgresStorage]:
     monkeypatch.setattr("cardbill.storage.postgres_schema._HAS_CITUS", "SELECT 1")
     with as_if_citus(empty_postgres):
-        return lambda: PostgresStorage(empty_postgres)
+        return partial(PostgresStorage, empty_postgres)
 
 
 class TestStatementsForCitus(Steps, Attempts):

@@ -50,7 +50,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 class TestSQLiteStorage(StorageContract):
     @pytest.fixture
     def open_store(self, tmp_path):
-        return lambda: SQLiteStorage(tmp_path / "cards.db")
+        return partial(SQLiteStorage, tmp_path / "cards.db")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ For the tests of an application: a clock, PINs and ids from a seed, a whole busi
 line, stores that fail on purpose, strategies for Hypothesis and fixtures for pytest. The
 store in memory, :class:`cardbill.storage.memory.MemoryStorage`, is the fake of a database:
 the conformance suite holds every other store to it. For the author of a store:
-:mod:`cardbill.testing.conformance`.
+:class:`StorageContract`, which proves one.
 
 pytest and Hypothesis (``cardbill[testing]``) are imported when what needs them is used.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cardbill.testing import fixtures, strategies
     from cardbill.testing.builders import Shop, make_batch, make_deck, make_plan, open_shop
     from cardbill.testing.clock import START, FakeClock
+    from cardbill.testing.conformance import StorageContract, Wire
     from cardbill.testing.faults import Fault, Faults, faulty
     from cardbill.testing.histories import History, Terms
     from cardbill.testing.seeds import CallIds, SeededNumbers, seeded_keyring
@@ -28,6 +29,7 @@ _HOMES = {
     "cardbill.storage.memory": ("MemoryStorage",),
     "cardbill.testing.builders": ("Shop", "make_batch", "make_deck", "make_plan", "open_shop"),
     "cardbill.testing.clock": ("START", "FakeClock"),
+    "cardbill.testing.conformance": ("StorageContract", "Wire"),
     "cardbill.testing.faults": ("Fault", "Faults", "faulty"),
     "cardbill.testing.histories": ("History", "Terms"),
     "cardbill.testing.seeds": ("CallIds", "SeededNumbers", "seeded_keyring"),
@@ -45,7 +47,9 @@ __all__ = [
     "MemoryStorage",
     "SeededNumbers",
     "Shop",
+    "StorageContract",
     "Terms",
+    "Wire",
     "faulty",
     "fixtures",
     "make_batch",

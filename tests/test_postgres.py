@@ -33,7 +33,7 @@ from cardbill.storage.contract import (
     SuspenseRow,
     Tally,
 )
-from cardbill.testing.conformance import StorageContract
+from cardbill.testing.conformance import StorageContract, Wire
 from cardbill.testing.conformance.attempts import Attempts
 from cardbill.testing.conformance.rows import (
     BATCH,
@@ -62,10 +62,22 @@ from cardbill.storage.postgres_connections import Session  # noqa: E402  # as ab
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 
+def open_at(address: str, host: str, port: int) -> PostgresStorage:
+    """The store of an address, at another place than it says."""
+    return PostgresStorage(psycopg.conninfo.make_conninfo(address, host=host, port=port))
+
+
 class TestPostgresStorage(StorageContract):
     @pytest.fixture
     def open_store(self, postgres):
         return partial(PostgresStorage, postgres)
+
+    @pytest.fixture
+    def wire(self, postgres):
+        place = psycopg.conninfo.conninfo_to_dict(postgres)
+        host, port = str(place["host"]), int(place.get("port") or 5432)
+        server = f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
+        return Wire(server, partial(open_at, postgres))
 
 
 @pytest.fixture

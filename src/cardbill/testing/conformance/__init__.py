@@ -30,8 +30,10 @@ from cardbill.testing.conformance.adding import Adding
 from cardbill.testing.conformance.attempts import Attempts
 from cardbill.testing.conformance.contents import Contents
 from cardbill.testing.conformance.crashes import Crashes
+from cardbill.testing.conformance.cuts import Cuts
 from cardbill.testing.conformance.declaring import Declared, Wire
 from cardbill.testing.conformance.finding import Finding
+from cardbill.testing.conformance.histories import Histories
 from cardbill.testing.conformance.processes import Processes
 from cardbill.testing.conformance.races import Races
 from cardbill.testing.conformance.remembered import Remembered
@@ -43,15 +45,21 @@ __all__ = ["StorageContract", "Wire"]
 
 class StorageContract(
     Steps,
-    Remembered,
     Contents,
     Adding,
     Finding,
     Shelves,
     Attempts,
     Races,
+<<<<<<< HEAD
     Processes,
     Crashes,
+=======
+    Histories,
+    Processes,
+    Crashes,
+    Cuts,
+>>>>>>> 7063bb6 (Play random histories of rows and of a business on every store, and cut its line anywhere)
     Declared,
 ):
     """What every store must pass.

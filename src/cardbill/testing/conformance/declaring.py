@@ -33,8 +33,8 @@ def checks(contract: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in contract.__mro__:
         if part.__module__.startswith(__package__ or ""):
-            for name, _ in inspect.getmembers(part, inspect.isfunction):
-                if name.startswith("test_") and name in vars(part):
+            for name, value in vars(part).items():
+                if name.startswith("test_") and inspect.isfunction(value):
                     found[name] = part.__name__.lower()
     return found
 

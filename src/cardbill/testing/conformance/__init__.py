@@ -45,21 +45,17 @@ __all__ = ["StorageContract", "Wire"]
 
 class StorageContract(
     Steps,
+    Remembered,
     Contents,
     Adding,
     Finding,
     Shelves,
     Attempts,
     Races,
-<<<<<<< HEAD
-    Processes,
-    Crashes,
-=======
     Histories,
     Processes,
     Crashes,
     Cuts,
->>>>>>> 7063bb6 (Play random histories of rows and of a business on every store, and cut its line anywhere)
     Declared,
 ):
     """What every store must pass.

@@ -18,7 +18,7 @@ class Histories:
 
         from cardbill.testing.conformance.machine import play
 
-        play(store, other, histories=max(10, settings().max_examples // 5) * self.rounds)
+        play(store, other, histories=max(10, settings().max_examples // 4) * self.rounds)
 
     def test_the_golden_history_comes_out(self, store: Storage) -> None:
         """A business played by seed 1 answers, and ends, as it did when it was kept."""

@@ -51,7 +51,12 @@ class Model:
     # -- writing ----------------------------------------------------------------------------
 
     def transact(
-        self, card: str, decide: Callable[[View], Step[T]], *, key: str | None = None
+        self,
+        card: str,
+        decide: Callable[[View], Step[T]],
+        *,
+        key: str | None = None,
+        seen: View | None = None,  # noqa: ARG002  # what is seen now is at hand
     ) -> T:
         before = self.view(card, key).card
         step = decide(self.view(card, key))
@@ -151,9 +156,9 @@ class Model:
         record = None if key is None else self.records.get((card, key))
         return View(self.cards[card], record, len(self.contents))
 
-    def resolve(self, kind: str, tokens: Sequence[bytes]) -> str | None:
+    def resolve(self, kind: str, tokens: Sequence[bytes], *, key: str | None = None) -> View | None:
         found = [self.opens[kind, token].card for token in tokens if (kind, token) in self.opens]
-        return found[0] if found else None
+        return self.view(found[0], key) if found else None
 
     def credentials(self, cards: Sequence[str], kind: str | None = None) -> list[CredentialRow]:
         rows = self.opens.values()

@@ -1,44 +1,7 @@
-"""Stores that trust what was seen before too much, each in one way: see `store_faults`."""
+"""Stores that trust what was seen before too much, each in one way: see `tests.faults`."""
 
-from cardbill.storage.checks import check_step
-from cardbill.storage.contract import View
-from tests.store_faults import TakenApart, caught_by
-
-
-class Remembers(TakenApart):
-    """Sound: decides on what was seen, if all of it still holds at the commit."""
-
-    def transact(self, card, decide, *, key=None, seen=None):
-        if seen is not None and self.fits(seen, card):
-            seen = self.shown(seen)
-            step = self.decided(decide, seen)
-            with self.guard():
-                if step is not None and self.stands(seen, self._view(seen.card.id, key)):
-                    self.check(seen.card, step)
-                    self.write(step)
-                    return step.outcome
-        return super().transact(card, decide, key=key)
-
-    def fits(self, seen, card):
-        return seen.card.id == card
-
-    def shown(self, seen):
-        return View(seen.card, None, seen.revision)
-
-    def decided(self, decide, seen):
-        try:
-            step = decide(seen)
-            check_step(seen.card, step)
-        except Exception:  # noqa: BLE001  # as a store must
-            return None
-        return step if step.card is not None else None
-
-    def stands(self, seen, now):
-        return now == seen
-
-    def write(self, step):
-        if step.card is not None:
-            super().write(step)
+from tests.faults.sound import Remembers
+from tests.faults.table import caught_by
 
 
 @caught_by("test_an_old_view_loses_no_step", "test_no_step_is_lost_to_old_views")

@@ -1,0 +1,115 @@
+"""Slips in looking things up, binding and paging."""
+
+import time
+
+from tests.faults.sound import TakenApart
+from tests.faults.table import caught_by
+
+
+@caught_by("test_tokens_are_resolved_in_order", "test_a_credential_in_use_is_refused")
+class ResolvesAnyKind(TakenApart):
+    def resolve(self, kind, tokens, *, key=None):
+        return super().resolve("pin", tokens, key=key)
+
+
+@caught_by("test_tokens_are_resolved_in_order")
+class ResolvesTheLastToken(TakenApart):
+    def resolve(self, kind, tokens, *, key=None):
+        return super().resolve(kind, tokens[::-1], key=key)
+
+
+@caught_by("test_a_credential_is_bound_if_there_is_none", "test_a_credential_goes_to_one_of_many")
+class BindsOverAnybody(TakenApart):
+    def bind(self, credential, *, expected):
+        held = self._credentials.get(credential[:2])
+        return super().bind(credential, expected=held and held.card)
+
+
+@caught_by("test_a_credential_is_bound_anew_if_it_is_whose_one_thinks")
+class BindsWhatIsNotThere(TakenApart):
+    def bind(self, credential, *, expected):
+        known = credential[:2] in self._credentials
+        return super().bind(credential, expected=expected if known else None)
+
+
+@caught_by("test_a_credential_is_bound_anew_if_it_is_whose_one_thinks")
+class BindsTheCardAlone(TakenApart):
+    def bind(self, credential, *, expected):
+        held = self._credentials.get(credential[:2])
+        kept = credential.sealed if held is None else held.sealed
+        return super().bind(credential._replace(sealed=kept), expected=expected)
+
+
+@caught_by("test_a_credential_is_bound_anew_if_it_is_whose_one_thinks")
+class ListsWithTheFormerCard(TakenApart):
+    def bind(self, credential, *, expected):
+        before = {card: list(places) for card, places in self._opens.items()}
+        bound = super().bind(credential, expected=expected)
+        if bound and expected is not None:
+            self._opens = before
+        return bound
+
+
+@caught_by("test_a_credential_is_bound_to_cards_that_are_there")
+class BindsToNoCard(TakenApart):
+    def bind(self, credential, *, expected):
+        if credential.card not in self._cards:
+            return False
+        return super().bind(credential, expected=expected)
+
+
+@caught_by("test_a_credential_goes_to_one_of_many")
+class BindsCheckedTooEarly(TakenApart):
+    def bind(self, credential, *, expected):
+        held = self._credentials.get(credential[:2])
+        if (held and held.card) != expected:
+            return False
+        time.sleep(0)
+        with self._open():
+            held = self._credentials.get(credential[:2])
+            return super().bind(credential, expected=held and held.card)
+
+
+@caught_by("test_a_credential_is_removed_if_it_is_whose_one_thinks")
+class UnbindsAnybodys(TakenApart):
+    def unbind(self, kind, token, *, expected):
+        held = self._credentials.get((kind, token))
+        return super().unbind(kind, token, expected=held.card if held else expected)
+
+
+@caught_by("test_a_credential_is_removed_if_it_is_whose_one_thinks")
+class UnbindsAnyKind(TakenApart):
+    def unbind(self, kind, token, *, expected):
+        return super().unbind(kind.lower(), token, expected=expected)
+
+
+@caught_by("test_due_cards_come_by_instant_and_id")
+class DueIgnoresAfter(TakenApart):
+    def due(self, at, *, after=None, limit=500):
+        return super().due(at, limit=limit)
+
+
+@caught_by("test_due_cards_come_by_instant_and_id")
+class DuePassesOverEqualInstants(TakenApart):
+    def due(self, at, *, after=None, limit=500):
+        return super().due(at, after=after and (after[0], "\U0010ffff"), limit=limit)
+
+
+@caught_by("test_cards_of_a_batch_come_by_serial")
+class FindsOffByOne(TakenApart):
+    def find_cards(self, batch, *, after=0, limit=500):
+        return super().find_cards(batch, after=after + 1 if after else 0, limit=limit)
+
+
+@caught_by("test_entries_come_by_seq")
+class EntriesOffByOne(TakenApart):
+    def entries(self, card, *, after=0, limit=500):
+        return super().entries(card, after=after + 1 if after else 0, limit=limit)
+
+
+@caught_by("test_records_come_by_card_and_key")
+class RecordsByDictionary(TakenApart):
+    def records(self, *, card=None, batch=None, after=None, limit=500):
+        every = super().records(card=card, batch=batch, limit=10_000)
+        rows = sorted(every, key=lambda row: (row.card.lower(), row.key.lower()))
+        return [row for row in rows if after is None or row[:2] > after][:limit]

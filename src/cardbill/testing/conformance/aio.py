@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import copy_context
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import pytest
@@ -79,6 +80,12 @@ class AsyncStorageContract(StorageContract):
     """
 
     signals = ()
+    omits = MappingProxyType(
+        {
+            "processes": "an event loop is of one process: prove the store's synchronous twin",
+            "crashes": "as for processes",
+        }
+    )
     _runner: asyncio.Runner
 
     @pytest.fixture(autouse=True)

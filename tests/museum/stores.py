@@ -26,7 +26,7 @@ from cardbill.storage.sqlite_schema import SCHEMA
 from tests.building import Shop
 from tests.museum.exhibits import patched
 
-PAUSE = 0.05
+PAUSE = 0.15
 """Seconds between reading and writing, where nothing keeps others out meanwhile."""
 
 Decide = Callable[[View], Step[Any]]

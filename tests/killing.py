@@ -61,9 +61,9 @@ def attend(work: Callable[..., None], *arguments: str) -> None:
 
 
 def kill(process: int) -> None:
-    """Kill it as `kill -9` does, and wait until it is gone."""
-    os.kill(process, signal.SIGKILL)
+    """Kill it as `kill -9` does, and wait until it is gone; it may be gone already."""
     with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
         while True:
             os.kill(process, 0)
             time.sleep(0.001)

@@ -15,11 +15,11 @@ even a plugin of pytest for asyncio.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import copy_context
 from functools import wraps
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -80,10 +80,11 @@ class AsyncStorageContract(StorageContract):
     """
 
     signals = ()
-    omits = MappingProxyType(
+    omits: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "processes": "an event loop is of one process: prove the store's synchronous twin",
             "crashes": "as for processes",
+            "cuts": "as for processes: what cuts the line is a thread beside the loop",
         }
     )
     _runner: asyncio.Runner

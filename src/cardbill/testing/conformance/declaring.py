@@ -48,8 +48,17 @@ class Declared:
     omits: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Refuse an omission of what there is not, and one without a reason."""
+        """Add what a class omits to what those above it do; refuse what cannot be meant.
+
+        Raises:
+            TypeError: There is no such check or part, or no reason.
+        """
         super().__init_subclass__(**options)
+        cls.omits = {
+            name: reason
+            for each in reversed(cls.__mro__)
+            for name, reason in vars(each).get("omits", {}).items()
+        }
         known = checks(cls)
         for name, reason in cls.omits.items():
             if name not in {*known, *known.values()}:

@@ -133,6 +133,7 @@ def test_what_was_omitted_is_told_with_the_reason(reported):
 
 
 def test_workers_tell_the_same(reported, tmp_path):
+    pytest.importorskip("xdist", reason="workers are pytest-xdist's")
     _, alone = reported
     done = run(tmp_path, "-n", "2", "--cardbill-report", "report.json")
     assert done.returncode == 1, done.stdout + done.stderr

@@ -1,7 +1,6 @@
 """The PostgreSQL store keeps the contract, whatever its server, its network and its rivals do."""
 
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -51,7 +50,6 @@ from cardbill.testing.conformance.rows import (
 )
 from cardbill.testing.conformance.steps import Steps
 from tests.building import BARRED, UK, open_shop
-from tests.source_tree import ROOT
 
 psycopg = pytest.importorskip("psycopg", reason="the PostgreSQL store needs psycopg")
 
@@ -449,35 +447,6 @@ def test_who_waits_for_a_connection_in_vain_is_told(postgres):
         leave.set()
         thread.join()
         assert store.view(CARD).card.balance == 1_001
-
-
-def program(work: Callable[..., None], *arguments: object) -> subprocess.Popen[str]:
-    """Run a function of this file in a new process, by its name."""
-    name = work.__name__
-    code = f"import sys; from tests.test_postgres import {name} as work; work(*sys.argv[1:])"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, text=True)
-
-
-def deposit_often(address: str, times: str) -> None:
-    with closing(PostgresStorage(address)) as store:
-        for _ in range(int(times)):
-            store.transact(CARD, deposit)
-            store.take_attempts(3, "a", count)
-
-
-def test_processes_lose_no_step(store, postgres):
-    others = [program(deposit_often, postgres, 40) for _ in range(3)]
-    for _ in range(40):
-        store.transact(CARD, deposit)
-        store.take_attempts(3, "a", count)
-    for other in others:
-        other.communicate()
-        assert other.returncode == 0
-    assert store.take_attempts(3, "a", count) == 161
-    card, entries, records = kept(store)
-    assert (card.version, card.balance, records[0].seconds) == (161, 1_160, 161)
-    assert [row.balance_after for row in entries] == list(range(1_001, 1_161))
 
 
 def test_credentials_taken_while_a_job_moves_in_are_drawn_again(store: PostgresStorage):

@@ -591,32 +591,10 @@ def test_a_writer_waits_for_another_thread_no_longer_than_it_may(path):
         assert store.view(CARD).card.balance == 1_001
 
 
-def deposit_often(path: str, times: str) -> None:
-    with closing(SQLiteStorage(path)) as store:
-        for _ in range(int(times)):
-            store.transact(CARD, deposit)
-            store.take_attempts(7, "a", count)
-
-
 def count(state: bytes | None, book: bytes | None) -> Tally[int]:
     """Count one attempt, in the book too; answer with how many there were."""
     counted = int(state or b"0") + 1
     return Tally(counted, b"%d" % counted, 9, b"%d" % (int(book or b"0") + 1))
-
-
-def test_processes_lose_no_step(store, path):
-    others = [program(deposit_often, path, 50) for _ in range(4)]
-    for _ in range(50):
-        store.transact(CARD, deposit)
-        store.take_attempts(7, "a", count)
-    for other in others:
-        other.communicate()
-        assert other.returncode == 0
-    assert store.take_attempts(7, "a", count) == 251
-    card, entries, records = kept(store)
-    assert (card.version, card.balance, records[0].seconds) == (251, 1_250, 251)
-    assert [row.balance_after for row in entries] == list(range(1_001, 1_251))
-    assert pragma(store, "integrity_check") == "ok"
 
 
 # -- attempts -----------------------------------------------------------------------------

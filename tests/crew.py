@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import cardbill
 from cardbill import Engine, Keyring
+from cardbill.testing.lines import send
 from tests.building import START
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +67,7 @@ class Hand:
 
     def tell(self, *work: Any) -> None:
         self.busy = True
-        self.line.send(work)
+        send(self.line, work)
 
     def hear(self) -> Any:
         """Wait for its next answer; `EOFError`: it is dead, and all it said was heard."""
@@ -175,17 +176,17 @@ def serve(line: int, gate: int) -> None:
                     if bill is not None:
                         bill.close()
                     bill, at = _open(place), place
-                test.send(Said(READY))
+                send(test, Said(READY))
                 if not os.read(gate, 1):
                     return
                 answer = work(bill, **request)
                 if isgenerator(answer):
                     answer = _tell(test, answer)
-                test.send(Said(answer, last=True))
+                send(test, Said(answer, last=True))
             except BrokenPipeError:
                 return
             except Exception:  # noqa: BLE001  # the test is told of it
-                test.send(Said(traceback.format_exc(), last=True, failed=True))
+                send(test, Said(traceback.format_exc(), last=True, failed=True))
 
 
 def _open(place: Place) -> Engine:
@@ -203,4 +204,4 @@ def _tell(test: Connection, answers: Iterator[Any]) -> Any:
             answer = next(answers)
         except StopIteration as end:
             return end.value
-        test.send(Said(answer))
+        send(test, Said(answer))

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the crew's gate is a
 AT_ONCE = 30
 FIRST_USERS = 16
 AT_FULL_SPEED = 32
+AT_LEAST = 3  # calls of each
 US_SECOND = 200  # ledger units
 HALF_A_MINUTE = 30 * US_SECOND
 
@@ -245,13 +246,13 @@ def decisions_counted(storage: Any) -> Iterator[Counter[str]]:
 
 
 def call_at_full_speed(bill: Engine, pins: list[str], seconds: float, name: int) -> Load:
-    """Make half a minute's calls, one after the other, for so long."""
+    """Make half a minute's calls, one after the other, for so long: some on a slow machine too."""
     chance, settled, denied, micros = random.Random(name), list[str](), 0, list[int]()
     with decisions_counted(bill.storage) as counted:
         bill = Engine(bill.storage, bill._keyring, clock=bill._clock, throttle=None)
         end = time.monotonic() + seconds
         for number in count():
-            if time.monotonic() > end:
+            if number >= AT_LEAST and time.monotonic() > end:
                 break
             caller = bill.authenticate(pin=chance.choice(pins))
             begun = time.perf_counter_ns()
@@ -292,7 +293,7 @@ def test_processes_at_full_speed_lose_nothing_and_deny_nobody(
         show(capsys, f"{kind}, {cards} cards, {seconds} s", loads, seconds)
         assert sum(load.denied for load in loads) == 0
         settled = sorted(call_id for load in loads for call_id in load.settled)
-        assert len(settled) > AT_FULL_SPEED
+        assert len(settled) >= AT_LEAST * AT_FULL_SPEED
         assert sorted(record.call_id for record in shop.bill.records()) == settled
         for serial in range(1, cards + 1):
             card = shop.stored(f"B/{serial}")

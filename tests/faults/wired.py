@@ -9,6 +9,7 @@ from typing import Any
 from cardbill.errors import CardbillError, ConstraintViolated, StorageClosed, StorageUnavailable
 from cardbill.storage.checks import check_step
 from cardbill.storage.memory import MemoryStorage
+from cardbill.testing.lines import send
 from tests.faults.filed import WRITES
 
 
@@ -75,7 +76,7 @@ class Server:
                     answer = True, getattr(self.rows, method)(*values, **options)
                 except CardbillError as error:
                     answer = False, error
-                line.send(answer)
+                send(line, answer)
 
 
 class Wired:
@@ -123,7 +124,7 @@ class Wired:
                 if self.line is None:
                     self.line = self.connect()
                 sent = True
-                self.line.send((method, values, options))
+                send(self.line, (method, values, options))
                 fine, answer = self.line.recv()
             except (OSError, EOFError) as error:
                 return self.broken(error, sent, method, values, options)

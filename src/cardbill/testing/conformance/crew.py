@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from cardbill.storage.contract import Storage
+from cardbill.testing.lines import send
 
 PATIENCE = 60
 """Seconds without a word from a process before the test fails."""
@@ -55,7 +56,7 @@ class Hand:
 
     def tell(self, told: Any) -> None:
         self.busy = True
-        self._line.send(told)
+        send(self._line, told)
 
     def hear(self) -> Any:
         """Return its next word or its answer; `EOFError`: it is dead, and all it said was heard."""
@@ -145,11 +146,11 @@ def _serve(line: Connection) -> None:
             return
         try:
             with closing(pickle.loads(told.opener)()) as store:  # noqa: S301  # the test's own
-                line.send(_Said("ready"))
+                send(line, _Said("ready"))
                 line.recv()
-                answer = told.work(store, lambda word: line.send(_Said(word)), *told.request)
-            line.send(_Said(answer, last=True))
+                answer = told.work(store, lambda word: send(line, _Said(word)), *told.request)
+            send(line, _Said(answer, last=True))
         except (BrokenPipeError, EOFError):
             return
         except BaseException:  # noqa: BLE001  # the test is told of it
-            line.send(_Said(traceback.format_exc(), last=True, failed=True))
+            send(line, _Said(traceback.format_exc(), last=True, failed=True))

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -389,10 +390,9 @@ class Died(Exception):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize("again", ["sweep", "request", "both"])
-def test_a_transfer_that_was_cut_short_is_completed(shop: Shop, steps: int, again: str):
-    call(shop, "c2", 60, to=UK, serial=2)
+@contextmanager
+def dying_after(shop: Shop, steps: int) -> Iterator[None]:
+    """Let what is done end after so many steps."""
     storage, transact = shop.bill.storage, shop.bill.storage.transact
     left = [steps]
 
@@ -404,8 +404,16 @@ def test_a_transfer_that_was_cut_short_is_completed(shop: Shop, steps: int, agai
 
     storage.transact = dying  # type: ignore[method-assign]
     with pytest.raises(Died):
-        shop.bill.accounts.transfer("B/1", 2, to="B/2", key="t")
+        yield
     storage.transact = transact  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("again", ["sweep", "request", "both"])
+def test_a_transfer_that_was_cut_short_is_completed(shop: Shop, steps: int, again: str):
+    call(shop, "c2", 60, to=UK, serial=2)
+    with dying_after(shop, steps):
+        shop.bill.accounts.transfer("B/1", 2, to="B/2", key="t")
     assert shop.stored("B/1").outgoing["t"].amount == 2_000_000
     assert shop.bill.sweep().cards == 0  # it may be on its way still
     shop.clock.tick(seconds=60)
@@ -418,3 +426,20 @@ def test_a_transfer_that_was_cut_short_is_completed(shop: Shop, steps: int, agai
     assert shop.bill.card("B/1").balance == Money("2.94", USD)
     assert shop.bill.card("B/2").balance == Money("6.89", USD)
     shop.check_books()
+
+
+def test_what_comes_back_pays_what_came_to_be_owed_meanwhile(tmp_path: Path):
+    with sold("memory", tmp_path, charges=[evolve(WEEKLY, when_short="owe")]) as shop:
+        call(shop, "c1", 60, to=UK)
+        with dying_after(shop, 1):
+            shop.bill.accounts.transfer("B/1", to="B/2", key="t")
+        shop.clock.now += timedelta(days=15)
+        shop.bill.sweep()  # two fees first, for which there is nothing; then B/2 refuses
+        assert shop.stored("B/1").owed == {}
+        assert posted(shop, "B/1")[-3:] == [
+            ("transfer_out", "", -4_940_000),
+            ("transfer_out", "", 4_940_000),
+            ("charge", "weekly fee", -250_000 * 2),
+        ]
+        assert shop.bill.sweep().cards == 0
+        shop.check_books()

@@ -349,7 +349,7 @@ class Accounts:
             card_id,
             operation_key(key),
             at,
-            lambda card, done, _shelf: transferring.close(card, done, key, answer, at),
+            lambda card, done, shelf: transferring.close(card, done, key, answer, shelf, at),
         )
 
     def _check_other(self, card_id: str, to: str) -> None:

@@ -106,9 +106,17 @@ def receive(
 
 
 def close(
-    card: Card, done: Operation | None, key: str, answer: Operation | Denied, at: datetime
+    card: Card,
+    done: Operation | None,
+    key: str,
+    answer: Operation | Denied,
+    shelf: Snapshot,
+    at: datetime,
 ) -> Operation:
-    """End a transfer on the giving card: it has arrived, or the money comes back."""
+    """End a transfer on the giving card: it has arrived, or the money comes back.
+
+    What comes back pays what has come to be owed meanwhile.
+    """
     if done is None:
         raise ValueError("a transfer that was never opened cannot be closed")
     outgoing = card.outgoing.pop(key, None)
@@ -116,9 +124,13 @@ def close(
         return evolve(done, replayed=True)
     if isinstance(answer, Operation):
         return done
-    card.post(EntryKind.TRANSFER_OUT, outgoing.amount, at, f"transfer_out {key}")
+    reference = f"transfer_out {key}"
+    card.post(EntryKind.TRANSFER_OUT, outgoing.amount, at, reference)
     if card.first_used_at is None:
         card.voided = False  # the voucher is good again
+    else:
+        batch, plan = plan_of_card(card, shelf)
+        charging.pay_owed(card, plan.charges, shelf.taxes(batch, at), at, reference)
     refused = evolve(done, refused=answer.reason.value, amount_units=0, balance_units=card.balance)
     card.operations.append(refused)
     return refused

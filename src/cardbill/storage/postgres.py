@@ -266,7 +266,12 @@ class PostgresStorage:
     # -- the operators' log ---------------------------------------------------------------
 
     def append_audit(self, row: AuditRow, *, after: int) -> bool:
-        return self._run(self._sql.append_audit, (after + 1, *row, after)) == 1
+        def work(session: Session) -> bool:
+            (last,) = session.one(self._sql.last_position)
+            # Where another writer is as far, its row is in the way.
+            return last == after and session.run(self._sql.append_audit, (after + 1, *row)) == 1
+
+        return self._lent(work)
 
     def last_audit(self) -> tuple[int, AuditRow] | None:
         found = self._first(self._sql.last_audit)

@@ -165,11 +165,11 @@ class Statements:
         )
         self.count_cards = own("SELECT count(*) FROM cardbill.card")
         self.count_batch = own("SELECT count(*) FROM cardbill.card WHERE batch = %s")
-        counts = ", ".join(
-            f"(SELECT count(*) FROM cardbill.{table})"  # noqa: S608
+        counted = [
+            f"(SELECT count(*) AS number FROM cardbill.{table}) AS {table}s"  # noqa: S608
             for table in ("card", "credential", "entry", "record")
-        )
-        self.counts = own(f"SELECT {counts}")
+        ]
+        self.counts = own(f"SELECT * FROM {' CROSS JOIN '.join(counted)}")  # noqa: S608
         self.due = own(
             "SELECT due_at, id FROM cardbill.card "
             "WHERE due_at <= %s AND (due_at, id) > (%s, %s) ORDER BY due_at, id LIMIT %s"
@@ -216,11 +216,10 @@ class Statements:
         self.content = own(
             "SELECT content FROM cardbill.catalogue WHERE kind = %s AND name = %s AND version = %s"
         )
+        self.last_position = own("SELECT coalesce(max(position), 0) FROM cardbill.audit")
         self.append_audit = own(
             f"INSERT INTO cardbill.audit (position, {columns(AuditRow)}) "  # noqa: S608
-            "SELECT %s::bigint, %s::bigint, %s, %s, %s, %s::bytea "
-            "WHERE (SELECT coalesce(max(position), 0) FROM cardbill.audit) = %s "
-            "ON CONFLICT (position) DO NOTHING"
+            f"VALUES (%s, {marks(AuditRow)}) ON CONFLICT (position) DO NOTHING"
         )
         log = f"SELECT position, {columns(AuditRow)} FROM cardbill.audit"  # noqa: S608
         self.last_audit = own(f"{log} ORDER BY position DESC LIMIT 1")

@@ -898,9 +898,9 @@ def modest(examples: int, steps: int) -> settings:
 
 
 TestMemory = MemoryMachine.TestCase
-TestMemory.settings = modest(100, 50)
+TestMemory.settings = modest(50, 50)
 TestSQLite = SQLiteMachine.TestCase
-TestSQLite.settings = modest(60, 40)
+TestSQLite.settings = modest(30, 40)
 
 
 @pytest.mark.soak

@@ -42,11 +42,19 @@ class TestOtherTerms:
         assert cardbill_shop.talk(60).card_id == "MINE/1"
 """
 
+CONFTEST = """
+from hypothesis import settings
+
+settings.register_profile("few", max_examples=25, derandomize=True)
+settings.load_profile("few")
+pytest_plugins = ["cardbill.testing.fixtures"]
+"""
+
 
 def run_tests(folder: Path, tests: str) -> str:
     """Run a file of tests in a process of its own; return what pytest says at the end."""
     (folder / "test_application.py").write_text(tests, encoding="utf-8")
-    (folder / "conftest.py").write_text('pytest_plugins = ["cardbill.testing.fixtures"]\n')
+    (folder / "conftest.py").write_text(CONFTEST)
     options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:xdist"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "--rootdir", folder, folder],

@@ -12,6 +12,9 @@ from moneyed import USD, Money
 
 import cardbill
 from cardbill import Caller, Denial, Denied, Grant, Keyring
+from cardbill.storage.contract import Step, View
+from cardbill.storage.postgres_recent import Recent
+from cardbill.testing.conformance.rows import card_row
 from tests.building import EVERY_STORE, UK, UK_MINUTE, Shop, open_shop
 from tests.test_postgres import statements
 
@@ -133,3 +136,53 @@ def test_a_remembered_card_saves_a_round_trip_once(tmp_path: Path, monkeypatch):
             with statements(monkeypatch) as sent:
                 assert shop.bill.authorize(caller, to=UK, call_id=f"c{number}").granted
             assert len(sent) == trips, sent
+
+
+# -- what a process remembers of its own calls -------------------------------------------------
+
+
+def test_a_call_goes_on_where_it_was_left_without_a_look(tmp_path: Path, monkeypatch):
+    with open_shop("postgres", tmp_path, plan={**PLAN, "slice_seconds": 10}) as shop:
+        shop.bill.settle(shop.grant("warm").handle, talk_ms=1_000)
+        grant = shop.grant("c1")
+        with statements(monkeypatch) as sent:
+            for number in (1, 2):
+                assert shop.bill.extend(grant.handle, used_seconds=number, number=number).granted
+            assert len(sent) == 2, sent
+            assert not shop.bill.settle(grant.handle, talk_ms=3_000).replayed
+            assert len(sent) == 3, sent
+
+
+def test_what_others_did_since_a_call_was_left_counts(shop: Shop):
+    other = shop.second()
+    grant = shop.grant("c1")
+    other.accounts.recharge("B/1", Money("0.06", USD), key="r")
+    theirs = other.authorize(pin=shop.pin(), to=UK, call_id="c2")
+    assert isinstance(theirs, Grant)
+    assert shop.bill.settle(grant.handle, talk_ms=30_000).price_units == UK_MINUTE
+    assert list(shop.stored().holds) == ["c2"]
+    assert other.settle(theirs.handle, talk_ms=60_000).price_units == UK_MINUTE
+    assert shop.stored().balance == 0
+    shop.check_books()
+
+
+def test_a_call_that_others_ended_since_it_was_left_is_not_charged_again(shop: Shop):
+    grant = shop.grant("c1")
+    first = shop.second().settle(grant.handle, talk_ms=30_000)
+    with pytest.raises(cardbill.errors.IdempotencyMismatch):
+        shop.bill.settle(grant.handle, talk_ms=60_000)
+    assert shop.bill.settle(grant.handle, talk_ms=30_000) == attrs.evolve(first, replayed=True)
+    shop.check_books()
+
+
+def test_only_so_many_cards_are_remembered_and_none_that_is_large():
+    recent = Recent()
+    row, revision = card_row(), 7
+    for number in range(5_000):
+        recent.keep(View(row, None, revision), f"call:{number}", Step(None, row))
+    assert recent.take(row.id, "call:903") is None
+    assert recent.take(row.id, "call:904") == View(row, None, revision)
+    assert recent.take(row.id, "call:904") is None
+    large = row._replace(state=bytes(4_097))
+    recent.keep(View(row, None, revision), "large", Step(None, large))
+    assert recent.take(row.id, "large") is None

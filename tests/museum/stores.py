@@ -131,26 +131,31 @@ def postgresql_checks_nothing() -> AbstractContextManager[None]:
 
 def locks_the_latest_entry() -> AbstractContextManager[None]:
     """What a lock on the newest row of a ledger is worth at READ COMMITTED: nothing."""
-    from cardbill.storage.postgres_statements import Statements
+    from cardbill.storage import postgres_rows
+    from cardbill.storage.postgres_statements import _CHANGES, Statements
     from cardbill.storage.postgres_steps import Steps
 
     make, swap = Statements.__init__, Steps._swap
+    once = postgres_rows._ENTERED.replace("AS added)", "AS added ON CONFLICT DO NOTHING)")
+    anyway = _CHANGES.replace("AND version = %s", "AND %s IS NOT NULL")
+    assert once != postgres_rows._ENTERED
+    assert anyway != _CHANGES
 
     def init(self: Statements, schema: str) -> None:
         make(self, schema)
         self.lock = f'SELECT seq FROM "{schema}".entry WHERE card = %s ORDER BY seq DESC LIMIT 1'
         self.lock += " FOR UPDATE"
-        anyway = self.swap_and_add.replace("AND version = %s", "AND %s IS NOT NULL")
-        self.swap_and_add = anyway.replace(
-            "AS added), recorded", "AS added ON CONFLICT DO NOTHING), recorded"
-        )
-        assert self.swap_and_add.count("ON CONFLICT DO NOTHING") == 1
+        self.swap_and_add = postgres_rows.Adding(anyway, schema)
 
     def slowly(self: Steps, *arguments: Any) -> bool:
         time.sleep(PAUSE)
         return swap(self, *arguments)
 
-    return patched((Statements, "__init__", init), (Steps, "_swap", slowly))
+    return patched(
+        (Statements, "__init__", init),
+        (Steps, "_swap", slowly),
+        (postgres_rows, "_ENTERED", once),
+    )
 
 
 def saves_the_form_as_it_was_opened() -> AbstractContextManager[None]:

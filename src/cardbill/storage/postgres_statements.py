@@ -18,6 +18,7 @@ from cardbill.storage.contract import (
     RecordRow,
     SuspenseRow,
 )
+from cardbill.storage.postgres_rows import Adding
 from cardbill.storage.postgres_schema import for_schema
 
 
@@ -32,10 +33,6 @@ def marks(row: type[tuple[Any, ...]]) -> str:
     return ", ".join(["%s"] * len(row._fields))  # type: ignore[attr-defined]  # as above
 
 
-def _arrays(types: str) -> str:
-    return ", ".join(f"%s::{each}[]" for each in types.split())
-
-
 # What a step may change of a card; naming the other columns would be harmless but long.
 _CHANGES = (
     "UPDATE cardbill.card SET version = %s, format = %s, balance = %s, held = %s, "
@@ -47,22 +44,6 @@ _CHANGES = (
 _CHANGES_UNREAD = (
     f"{_CHANGES} AND (SELECT revision FROM cardbill.catalogue_revision) = %s "  # noqa: S608
     "AND NOT EXISTS (SELECT FROM cardbill.record WHERE card = %s AND key = %s)"
-)
-_ENTRIES = _arrays("bigint bigint text bigint bigint text bytea")
-_RECORDS = _arrays(
-    "text bigint text text bigint bigint text text text text bigint bigint bigint bigint bytea"
-)
-_OWN_ENTRY = ", ".join(EntryRow._fields[1:])
-_OWN_RECORD = ", ".join(RecordRow._fields[1:])
-_REPLACED = ", ".join(f"{field} = excluded.{field}" for field in RecordRow._fields[2:])
-_ADDING = (
-    "WITH swapped AS ({changes} RETURNING id), "  # noqa: S608
-    f"entered AS (INSERT INTO cardbill.entry (card, {_OWN_ENTRY}) "
-    f"SELECT swapped.id, added.* FROM swapped, unnest({_ENTRIES}) AS added), "
-    f"recorded AS (INSERT INTO cardbill.record (card, {_OWN_RECORD}) "
-    f"SELECT swapped.id, added.* FROM swapped, unnest({_RECORDS}) AS added "
-    f"ON CONFLICT (card, key) DO UPDATE SET {_REPLACED}) "
-    "SELECT count(*) FROM swapped"
 )
 _FUNCTION = 12 + 7 + 15  # arguments
 _SEEN = (
@@ -102,8 +83,8 @@ class Statements:
         self.lock = own("SELECT version FROM cardbill.card WHERE id = %s FOR UPDATE")
         self.swap = own(_CHANGES)
         self.swap_unread = own(_CHANGES_UNREAD)
-        self.swap_and_add = own(_ADDING.format(changes=_CHANGES))
-        self.swap_and_add_unread = own(_ADDING.format(changes=_CHANGES_UNREAD))
+        self.swap_and_add = Adding(_CHANGES, schema)
+        self.swap_and_add_unread = Adding(_CHANGES_UNREAD, schema)
         self.delegated_swap = own(
             f"SELECT * FROM cardbill.cardbill_swap({', '.join(['%s'] * _FUNCTION)})"  # noqa: S608
         )

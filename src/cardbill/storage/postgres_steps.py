@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 
 from cardbill.errors import UnknownName
 from cardbill.storage.checks import check_step, check_subject, check_tally
-from cardbill.storage.contract import CardRow, EntryRow, RecordRow, Step, Tally, View
+from cardbill.storage.contract import CardRow, RecordRow, Step, Tally, View
 from cardbill.storage.postgres_connections import Connections, Session
+from cardbill.storage.postgres_recent import Recent
+from cardbill.storage.postgres_rows import in_columns
 from cardbill.storage.postgres_statements import Statements
 from cardbill.storage.postgres_swaps import Claims, Overtaken, swapped
 
 T = TypeVar("T")
 
 _CARD = len(CardRow._fields)
-_ENTRY = len(EntryRow._fields) - 1
-_RECORD = len(RecordRow._fields) - 1
 
 
 class Steps:
@@ -35,6 +35,7 @@ class Steps:
         self._connections = connections
         self._sql = statements
         self._distributed = distributed
+        self._recent = Recent()
 
     def on_card(
         self,
@@ -44,8 +45,10 @@ class Steps:
         seen: View | None = None,
     ) -> T:
         """Take a step on a card, on what was seen of it before if that still holds."""
-        # On Citus a statement that looks into other tables is not sent to one node.
-        unread = None if self._distributed or (seen and seen.card.id != card) else seen
+        left = self._recent.take(card, key)
+        unread = seen if seen is not None and seen.card.id == card else left
+        if self._distributed:  # a statement that looks into other tables is not sent to one node
+            unread = None
 
         def attempt(session: Session, claims: Claims[T]) -> T:
             nonlocal unread
@@ -62,6 +65,7 @@ class Steps:
                 number = claims.make(view.card.version, step.outcome)
                 if not self._swap(session, view.card, step, number):
                     raise Overtaken
+                self._recent.keep(view, key, step)
             return step.outcome
 
         return swapped(
@@ -107,6 +111,7 @@ class Steps:
             return []  # and a refusal may have none any more
         number = claims.make(seen.card.version, step.outcome)
         if self._swap(session, seen.card, step, number, (seen.revision, seen.card.id, key)):
+            self._recent.keep(seen, key, step)
             return [step.outcome]
         claims.withdraw()
         return []
@@ -129,12 +134,12 @@ class Steps:
         place = (seen.id, seen.version, *unread)
         if not step.entries and not step.records:
             return session.run(sql.swap_unread if unread else sql.swap, (*new, *place)) == 1
-        records = {record.key: record for record in step.records}  # of two of a key the later
-        added = (*_turned(step.entries, _ENTRY), *_turned(list(records.values()), _RECORD))
+        # Of two records of a key the later.
+        added = step.entries, list({record.key: record for record in step.records}.values())
         if self._distributed:
-            return session.tell(sql.delegated_swap, (*place, *new, *added)) == 1
-        adding = sql.swap_and_add_unread if unread else sql.swap_and_add
-        return session.tell(adding, (*new, *place, *added)) == 1
+            return session.tell(sql.delegated_swap, (*place, *new, *in_columns(*added))) == 1
+        adding, rows = (sql.swap_and_add_unread if unread else sql.swap_and_add).of(*added)
+        return session.tell(adding, (*new, *place, *rows)) == 1
 
     # -- attempts -------------------------------------------------------------------------
 
@@ -193,8 +198,3 @@ def _view(row: Sequence[Any]) -> tuple[View, int]:
     """Return the view that a row shows, and the number of the card's last swap."""
     record = None if row[_CARD + 2] is None else RecordRow(*row[_CARD + 2 :])
     return View(CardRow(*row[:_CARD]), record, row[_CARD]), row[_CARD + 1]
-
-
-def _turned(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    """Return columns for rows, without the first: the card, which all have in common."""
-    return [list(column) for column in zip(*rows, strict=True)][1:] or [[]] * width

@@ -34,7 +34,8 @@ CREATE TABLE cardbill.card (
     state bytea NOT NULL CHECK (octet_length(state) <= 65536),
     -- Drawn anew for each step: by it a writer whose connection broke knows its own work again.
     swap bigint NOT NULL DEFAULT 0,
-    CHECK (id = batch || '/' || serial),
+    -- Cast, or each update would plan the operator that does it anew.
+    CHECK (id = batch || '/' || serial::text),
     CHECK (held >= 0 AND balance >= held)
 ) WITH (fillfactor = 80);  -- room for a card's next version beside it
 CREATE INDEX card_batch ON cardbill.card (batch, serial);

@@ -363,14 +363,15 @@ def test_every_hot_statement_is_one_look_up_in_each_index(store, postgres, monke
     with statements(monkeypatch) as sent:
         store.resolve("pin", [b"SUMMER/1"])
         store.transact(CARD, change(state=b"x"), key="call:1")
-        store.transact(CARD, change(entry_row(), record_row()), key="call:1")
+        store.transact(CARD, change(entry_row(), record_row()))
         store.transact(CARD, change(state=b"y"), key="call:2", seen=store.view(CARD))
         rows = entry_row(seq=2), record_row()
         store.transact(CARD, change(*rows), key="call:2", seen=store.view(CARD))
+        store.transact(CARD, change(*[entry_row(seq=seq) for seq in range(8, 18)]))
         store.take_attempts(3, "a", count)
         store.take_attempts(3, "a", lambda *_: Tally(None, None))
     hot = list(dict.fromkeys(sent))
-    assert len(hot) == 9, hot
+    assert len(hot) == 10, hot
     with connected(postgres) as connection:
         connection.execute(FILL)
         for query in hot:

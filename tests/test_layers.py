@@ -118,6 +118,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "storage.postgres_recent",
         "storage.postgres_swaps",
         "storage.postgres_steps",
+        "storage.postgres_attempts",
         "storage.postgres_adding",
         "storage.postgres",
         "storage.aio.bridge",

@@ -35,6 +35,7 @@ from cardbill.storage.contract import (
     View,
 )
 from cardbill.storage.postgres_adding import CHUNK, Staging
+from cardbill.storage.postgres_attempts import Attempts
 from cardbill.storage.postgres_connections import (
     Connections,
     OwnConnections,
@@ -97,6 +98,7 @@ class PostgresStorage:
             self.close()
             raise
         self._steps = Steps(self._connections, self._sql, distributed=found.distributed)
+        self._attempts = Attempts(self._connections, self._sql, distributed=found.distributed)
 
     # -- cards ----------------------------------------------------------------------------
 
@@ -289,7 +291,7 @@ class PostgresStorage:
         subject: str,
         decide: Callable[[bytes | None, bytes | None], Tally[T]],
     ) -> T:
-        return self._steps.on_attempts(group, subject, decide)
+        return self._attempts.take(group, subject, decide)
 
     def attempts(
         self, *, after: tuple[int, str] | None = None, limit: int = 500

@@ -1,14 +1,13 @@
-"""Steps on PostgreSQL: on a card, and on a group of attempts at PINs."""
+"""Steps on cards, on PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from cardbill.errors import UnknownName
-from cardbill.storage.checks import check_step, check_subject, check_tally
-from cardbill.storage.contract import CardRow, RecordRow, Step, Tally, View
+from cardbill.storage.checks import check_step
+from cardbill.storage.contract import CardRow, RecordRow, Step, View
 from cardbill.storage.postgres_connections import Connections, Session
 from cardbill.storage.postgres_recent import Recent
 from cardbill.storage.postgres_rows import in_columns
@@ -140,58 +139,6 @@ class Steps:
             return session.tell(sql.delegated_swap, (*place, *new, *in_columns(*added))) == 1
         adding, rows = (sql.swap_and_add_unread if unread else sql.swap_and_add).of(*added)
         return session.tell(adding, (*new, *place, *rows)) == 1
-
-    # -- attempts -------------------------------------------------------------------------
-
-    def on_attempts(
-        self,
-        group: int,
-        subject: str,
-        decide: Callable[[bytes | None, bytes | None], Tally[T]],
-    ) -> T:
-        """Take a step on a subject's attempts and its group's book."""
-        check_subject(group, subject)
-
-        def attempt(session: Session, claims: Claims[T]) -> T:
-            version, number, book, *kept = session.one(self._sql.attempts_of, (subject, group))
-            for outcome in claims.committed(version, number):
-                return outcome
-            tally = decide(kept[0], book)
-            check_tally(tally)
-            state = [None, None] if tally.state is None else [tally.state, tally.keep_until]
-            if state != kept or tally.book not in {None, book}:
-                number = claims.make(version, tally.outcome)
-                new = (number, tally.book, group, version)
-                if not self._tally(session, new, (group, subject), state):
-                    raise Overtaken
-            return tally.outcome
-
-        return swapped(
-            self._connections,
-            lambda session: session.first(self._sql.lock_group, (group,)),
-            attempt,
-        )
-
-    def _tally(
-        self,
-        session: Session,
-        new: tuple[Any, ...],
-        place: tuple[int, str],
-        state: Sequence[Any],
-    ) -> bool:
-        forget = state[0] is None
-        if not self._distributed:
-            if forget:
-                return session.tell(self._sql.forget, (*new, place[1])) == 1
-            return session.tell(self._sql.tally, (*new, place[1], *state)) == 1
-        with nullcontext() if session.inside else session.transaction():
-            if not session.run(self._sql.swap_group, new):
-                return False
-            if forget:
-                session.run(self._sql.forget_alone, place)
-            else:
-                session.run(self._sql.tally_alone, (*place, *state))
-            return True
 
 
 def _view(row: Sequence[Any]) -> tuple[View, int]:

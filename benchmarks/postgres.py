@@ -1,20 +1,23 @@
 """Measure cardbill on PostgreSQL against the same rows written by hand-made SQL.
 
-Both go over connections of the same kind to the same server with the same durability: a server
+All go over connections of the same kind to the same server with the same durability: a server
 of the tests' own whose commits wait for the disk, or the one that CARDBILL_TEST_POSTGRES names.
+
+By hand nothing is decided: no rate is looked up, nothing priced, encoded or sealed. What that
+takes is shown by a second floor, that does the same SQL and cardbill's own decisions, in memory.
 """
 
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 
-from cardbill import Engine
+from cardbill import Engine, Grant
 
 ROUNDS = 5
 CALLS = 150
@@ -88,26 +91,45 @@ def compare(databases: Any, open_bill: Any, caller: Any) -> None:
         connection.execute(TABLES)
     ours = [caller(bill, pin, CALLS) for pin in pins]
     connections = [psycopg.connect(floor_address, autocommit=True) for _ in cards]
-    floors = [by_hand(each, card) for each, card in zip(connections, cards, strict=True)]
+    numbers = count(1)
+    peers = list(zip(connections, cards, strict=True))
+    floors = [by_hand(*peer, numbers, repeat(None)) for peer in peers]
+    deciding = [by_hand(*peer, numbers, in_memory(open_bill)) for peer in peers]
     for threads in THREADS:
-        pairs = [(timed(ours[:threads]), timed(floors[:threads])) for _ in range(ROUNDS)]
-        rate, floor = (
-            statistics.median(CALLS * threads * 10**9 // pair[which] for pair in pairs)
-            for which in (0, 1)
+        works = [each[:threads] for each in (ours, floors, deciding)]
+        rounds = [[timed(work) for work in works] for _ in range(ROUNDS)]
+        rates = [
+            CALLS * threads * 10**9 / statistics.median(of) for of in zip(*rounds, strict=True)
+        ]
+        alone, decided = (
+            statistics.median(times[0] / times[which] for times in rounds) for which in (1, 2)
         )
-        ratio = statistics.median(pair[0] / pair[1] for pair in pairs)
         print(
-            f"  {threads} threads {rate:9,.0f} calls/s  by hand {floor:9,.0f} calls/s"
-            f"  ratio {ratio:6.2f}"
+            f"  {threads:2} threads {rates[0]:7,.0f} calls/s  by hand {rates[1]:7,.0f} ratio "
+            f"{alone:5.2f}  by hand, and decided {rates[2]:7,.0f} ratio {decided:5.2f}"
         )
     bill.close()
     for connection in connections:
         connection.close()
 
 
-def by_hand(connection: Any, card: str) -> Callable[[], None]:
-    """Return the work of one caller, without a rule."""
-    numbers = count(1)
+def in_memory(open_bill: Callable[..., Engine]) -> Iterator[None]:
+    """Decide, on a card of its own in memory, what a call asks for next: to begin, to end."""
+    bill = open_bill("memory:", quantity=1)
+    bill.batches.generate_pins("B")
+    caller = bill.authenticate(pin=bill.batches.reveal("B/1", actor="bench", reason="bench"))
+    for number in count():
+        grant = bill.authorize(caller, to="011442071234567", call_id=f"c{number}")
+        assert isinstance(grant, Grant)
+        yield
+        bill.settle(grant.handle, talk_ms=61_000)
+        yield
+
+
+def by_hand(
+    connection: Any, card: str, numbers: Iterator[int], rules: Iterator[None]
+) -> Callable[[], None]:
+    """Return the work of one caller, whose calls get these numbers, deciding by these rules."""
     connection.prepare_threshold = 0
     cursor = connection.cursor(binary=True)
 
@@ -117,8 +139,10 @@ def by_hand(connection: Any, card: str) -> Callable[[], None]:
             number = next(numbers)
             key = f"call:{number}"
             version = cursor.execute(READ, (key, card)).fetchone()[1]
+            next(rules)
             cursor.execute(HOLD, (state, card, version))
             version = cursor.execute(READ, (key, card)).fetchone()[1]
+            next(rules)
             cursor.execute(SETTLE, (state, card, version, number, key, sealed, key, key, detail))
             assert cursor.rowcount == 1
 

@@ -73,12 +73,11 @@ class MemoryStorage:
             step = decide(view)
             if step.card is not None:
                 check_step(view.card, step)
-                entries = self._entries.get(card, [])
+                entries = self._entries.setdefault(card, [])
                 if step.entries and step.entries[0].seq != len(entries) + 1:
                     raise ConstraintViolated(f"card {card}: entries out of sequence")
                 self._cards[card] = step.card
-                if step.entries:
-                    self._entries[card] = [*entries, *step.entries]
+                entries.extend(step.entries)
                 for record in step.records:
                     self._records[record.card, record.key] = record
             return step.outcome

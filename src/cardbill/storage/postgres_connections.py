@@ -130,16 +130,21 @@ class Session:
     def _execute(
         self, query: str, values: Sequence[Any], *, writing: bool, hot: bool = True
     ) -> None:
-        with self._translating(writing=writing):
+        try:  # as below; each call comes by here
             self._cursor.execute(query.encode(), values, prepare=hot, binary=True)
+        except FAULTS as error:
+            raise self._translated(error, writing=writing) from error
 
     @contextmanager
     def _translating(self, *, writing: bool) -> Iterator[None]:
         try:
             yield
         except FAULTS as error:
-            broken = self.connection.broken or self.connection.closed
-            raise translated(error, broken=broken, writing=writing) from error
+            raise self._translated(error, writing=writing) from error
+
+    def _translated(self, error: Exception, *, writing: bool) -> StorageError:
+        broken = self.connection.broken or self.connection.closed
+        return translated(error, broken=broken, writing=writing)
 
     def close(self) -> None:
         """Close the connection."""

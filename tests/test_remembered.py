@@ -2,9 +2,11 @@
 
 import copy
 import pickle
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import attrs
 import pytest
@@ -12,9 +14,10 @@ from moneyed import USD, Money
 
 import cardbill
 from cardbill import Caller, Denial, Denied, Grant, Keyring
-from cardbill.storage.contract import Step, View
+from cardbill.storage.contract import RecordRow, Step, View
+from cardbill.storage.postgres import PostgresStorage
 from cardbill.storage.postgres_recent import Recent
-from cardbill.testing.conformance.rows import card_row
+from cardbill.testing.conformance.rows import card_row, record_row
 from tests.building import EVERY_STORE, UK, UK_MINUTE, Shop, open_shop
 from tests.test_postgres import statements
 
@@ -128,14 +131,27 @@ def test_a_caller_of_one_store_shows_another_nothing(tmp_path: Path, monkeypatch
         assert list(there.stored().holds) == ["there"]
 
 
-def test_a_remembered_card_saves_a_round_trip_once(tmp_path: Path, monkeypatch):
+def test_a_caller_who_calls_again_is_known(tmp_path: Path, monkeypatch):
     with open_shop("postgres", tmp_path, plan=PLAN) as shop:
         shop.grant("warm")
         caller = admitted(shop)
-        for number, trips in enumerate((1, 2, 2)):
+        for number in range(3):
+            with statements(monkeypatch) as sent:
+                grant = shop.bill.authorize(caller, to=UK, call_id=f"c{number}")
+                assert isinstance(grant, Grant)
+                shop.bill.settle(grant.handle, talk_ms=1_000)
+            assert len(sent) == 2, sent
+
+
+def test_what_a_caller_remembers_is_good_once(tmp_path: Path, monkeypatch):
+    with open_shop("postgres", tmp_path, plan=PLAN) as shop:
+        shop.grant("warm")
+        caller, storage = admitted(shop), cast("PostgresStorage", shop.bill.storage)
+        for number, trips in enumerate((1, 2)):
             with statements(monkeypatch) as sent:
                 assert shop.bill.authorize(caller, to=UK, call_id=f"c{number}").granted
             assert len(sent) == trips, sent
+            storage._steps._recent.take("B/1", None)
 
 
 # -- what a process remembers of its own calls -------------------------------------------------
@@ -175,14 +191,45 @@ def test_a_call_that_others_ended_since_it_was_left_is_not_charged_again(shop: S
     shop.check_books()
 
 
+def test_a_card_is_remembered_for_its_call_or_for_half_a_minute(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    recent, row = Recent(), card_row()
+    left = View(row, None, 7)
+
+    def keep(key: str | None, *records: RecordRow, version: int = 1) -> None:
+        step = Step(None, row._replace(version=version), records=records)
+        recent.keep(View(row, record_row(), 7), key, step)
+
+    keep("call:1")
+    assert recent.take(row.id, "call:1") == left
+    assert recent.take(row.id, "call:1") is None, "it is good once"
+    keep("call:1")
+    now += 3_600
+    assert recent.take(row.id, "call:1") == left, "calls may be long"
+    keep("call:1", record_row(key="call:1"))
+    assert recent.take(row.id, "call:1") is None, "the call is over"
+    for seconds, known in ((29, left), (30, None)):
+        keep("call:1")
+        now += seconds
+        assert recent.take(row.id, "call:2") == known
+    keep("call:1")
+    assert recent.take(row.id, None) is None, "what has no key goes on with nothing"
+    assert recent.take(row.id, "call:1") is None, "and may change the card"
+    keep("call:1", version=3)
+    keep("call:2", version=2)
+    taken = recent.take(row.id, "call:2")
+    assert taken is not None
+    assert taken.card.version == 3
+
+
 def test_only_so_many_cards_are_remembered_and_none_that_is_large():
     recent = Recent()
-    row, revision = card_row(), 7
+    view = View(card_row(), None, 7)
     for number in range(5_000):
-        recent.keep(View(row, None, revision), f"call:{number}", Step(None, row))
-    assert recent.take(row.id, "call:903") is None
-    assert recent.take(row.id, "call:904") == View(row, None, revision)
-    assert recent.take(row.id, "call:904") is None
-    large = row._replace(state=bytes(4_097))
-    recent.keep(View(row, None, revision), "large", Step(None, large))
-    assert recent.take(row.id, "large") is None
+        recent.keep(view, "call:1", Step(None, view.card._replace(id=f"B/{number}")))
+    assert recent.take("B/903", "call:1") is None
+    assert recent.take("B/904", "call:1") is not None
+    large = view.card._replace(state=bytes(4_097))
+    recent.keep(view, "call:1", Step(None, large))
+    assert recent.take(large.id, "call:1") is None

@@ -1,38 +1,60 @@
-"""Cards as this process left them, so that who goes on with an operation need not read again."""
+"""Cards as this process left them, so that who goes on with one need not read it again."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 from cardbill.storage.contract import Step, View
 
 _MOST = 4_096
 _LARGEST = 4_096  # bytes of state
+_SECONDS = 30
+
+
+class _Left(NamedTuple):
+    view: View
+    key: str | None
+    over: bool
+    since: float
 
 
 class Recent:
-    """What steps left behind that go on: a call authorised here will mostly be settled here.
+    """What steps of this process left behind, each good for the next step on its card.
 
-    Each is good for one step under the same key, and worth no more than a guess: the step
-    itself proves that the card is still as it was left. The newest 4,096 of up to 4 KiB are kept.
+    A call that was authorised here will mostly be settled here, however long it lasts; who has
+    just called and is still on the line will mostly call again here. It is worth no more than a
+    guess: the step itself proves that the card is still as it was left. The newest 4,096 cards
+    of up to 4 KiB are kept.
     """
 
     def __init__(self) -> None:
-        self._views: dict[tuple[str, str], View] = {}
+        self._cards: dict[str, _Left] = {}
         self._using = threading.Lock()
 
     def take(self, card: str, key: str | None) -> View | None:
-        """Return how a step under that key left the card, once; ``None``: that is not known."""
-        return None if key is None else self._views.pop((card, key), None)
+        """Return how the card was left, once, if a step under that key may go on from there."""
+        left = self._cards.pop(card, None)
+        if left is None or key is None:
+            return None
+        if left.key == key:
+            return None if left.over else left.view
+        return left.view if time.monotonic() - left.since < _SECONDS else None
 
     def keep(self, view: View, key: str | None, step: Step[Any]) -> None:
-        """Keep what a step leaves that was decided on a view, unless its operation is over."""
-        if key is None or step.card is None or len(step.card.state) > _LARGEST:
+        """Keep what a step under that key leaves, which was decided on a view.
+
+        What leaves a record of its key is over: if it comes again, it wants to see that.
+        """
+        card = step.card
+        if card is None or len(card.state) > _LARGEST:
             return
-        if any(record.key == key for record in step.records):
-            return
+        over = any(record.key == key for record in step.records)
         with self._using:
-            self._views[step.card.id, key] = View(step.card, None, view.revision)
-            if len(self._views) > _MOST:
-                self._views.pop(next(iter(self._views)), None)
+            before = self._cards.get(card.id)
+            if before is None or before.view.card.version < card.version:
+                left = View(card, None, view.revision)
+                self._cards[card.id] = _Left(left, key, over, time.monotonic())
+            if len(self._cards) > _MOST:
+                self._cards.pop(next(iter(self._cards)), None)

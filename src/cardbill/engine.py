@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import evolve, frozen
 
-from cardbill import money, quoting, recounting
+from cardbill import money
 from cardbill.accounts import Accounts
 from cardbill.answers import Caller, Denied, TalkTime
 from cardbill.attempts import MARK
-from cardbill.audit import AuditReport, audit
 from cardbill.authorization import talk_time
 from cardbill.callers import Callers
 from cardbill.callflow import CallFlow
@@ -23,7 +22,6 @@ from cardbill.carriers import check_busy
 from cardbill.catalogue import ATTEMPTS
 from cardbill.control import Control
 from cardbill.dialing import NORTH_AMERICA, DialPlan, caller_number
-from cardbill.disclosing import CALLS_OF, Disclosure
 from cardbill.errors import (
     CardbillError,
     InvalidInput,
@@ -31,7 +29,6 @@ from cardbill.errors import (
     StorageClosed,
     StorageUnavailable,
 )
-from cardbill.evidence import AuditHead
 from cardbill.inquiry import CardView, account_at, look_up
 from cardbill.instants import aware
 from cardbill.issuing import Batches
@@ -41,26 +38,28 @@ from cardbill.locales import locale_of
 from cardbill.names import check_count, check_kind, check_language
 from cardbill.paging import call_rows, due_cards, entry_rows
 from cardbill.passing import catch_up
-from cardbill.posters import disclosed
-from cardbill.quoting import CallExplanation
-from cardbill.recounting import RecordExplanation
 from cardbill.reports import Reports
 from cardbill.retention import Purged, purge
 from cardbill.rows import card_from_row, entry_from_row, record_from_row
 from cardbill.shelf import Carriers, Decks, Exchange, Groups, Jurisdictions, Plans
-from cardbill.statements import Statement
-from cardbill.stating import state, written_for
 from cardbill.storage.checks import check_colour
 from cardbill.taxdesk import tax_desk
 from cardbill.taxengines import TaxFallback
 from cardbill.throttling import Throttle
 
+# What calls do not need is imported by the methods that do.
 if TYPE_CHECKING:
     from moneyed import Money
 
+    from cardbill.audit import AuditReport
     from cardbill.cards import Card
     from cardbill.catalogue import Snapshot
+    from cardbill.disclosing import Disclosure
+    from cardbill.evidence import AuditHead
     from cardbill.ledger import Entry
+    from cardbill.quoting import CallExplanation
+    from cardbill.recounting import RecordExplanation
+    from cardbill.statements import Statement
     from cardbill.storage.contract import Storage
     from cardbill.taxengines import TaxEngine
 
@@ -376,6 +375,8 @@ class Engine(CallFlow):
                 cannot be used.
             UnknownName: There is no such card, batch or plan.
         """
+        from cardbill import quoting
+
         now = self._now(at)
         if [card_id, batch, plan].count(None) != 2:
             raise InvalidInput("card_id", None, "give one of card_id, batch and plan")
@@ -400,6 +401,8 @@ class Engine(CallFlow):
         Raises:
             InvalidInput: It is no :class:`CallRecord`.
         """
+        from cardbill import recounting
+
         check_kind("record", record, CallRecord)
         return self._shelf.peek(lambda shelf: recounting.explain_record(record, shelf))
 
@@ -410,7 +413,7 @@ class Engine(CallFlow):
         plan: str | None = None,
         batch: str | None = None,
         face_value: Money | None = None,
-        calls_of: Sequence[int] = CALLS_OF,
+        calls_of: Sequence[int] = (1, 3, 5, 10),
         access: str | None = None,
         at: datetime | None = None,
     ) -> Disclosure:
@@ -435,6 +438,9 @@ class Engine(CallFlow):
             MissingFields: A plan is given without a face value.
             UnknownName: There is no such plan or batch.
         """
+        from cardbill.posters import disclosed
+        from cardbill.quoting import any_batch
+
         now = self._now(at)
         if (plan is None) == (batch is None):
             raise InvalidInput("plan", plan, "give one of plan and batch")
@@ -445,7 +451,7 @@ class Engine(CallFlow):
         request = evolve(self._request("", to, told, None, (), {}), number=number)
 
         def tell(shelf: Snapshot) -> Disclosure:
-            terms = shelf.batch(batch) if batch else quoting.any_batch(plan or "", shelf)
+            terms = shelf.batch(batch) if batch else any_batch(plan or "", shelf)
             units = terms.face_units
             if face_value is not None:
                 units = money.units("face_value", face_value, terms.currency)
@@ -489,6 +495,8 @@ class Engine(CallFlow):
             InvalidInput: An instant has no time zone, the period ends before it begins, or
                 the language is unknown.
         """
+        from cardbill.stating import state, written_for
+
         begin = None if since is None else aware("since", since)
         end = None if until is None else aware("until", until)
         if begin is not None and end is not None and end <= begin:
@@ -522,6 +530,8 @@ class Engine(CallFlow):
             keep: Make a head for the next audit.
             sealed_copies: Open every sealed copy of a PIN, if there are sealing keys.
         """
+        from cardbill.audit import audit
+
         return audit(self.storage, self._keyring, head=head, keep=keep, sealed_copies=sealed_copies)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from cardbill.storage.contract import Step, View
@@ -30,8 +30,8 @@ class Recent:
     """
 
     def __init__(self) -> None:
+        # Without a lock, which a fork could leave locked: what goes wrong is a worse guess.
         self._cards: dict[str, _Left] = {}
-        self._using = threading.Lock()
 
     def take(self, card: str, key: str | None) -> View | None:
         """Return how the card was left, once, if a step under that key may go on from there."""
@@ -51,10 +51,10 @@ class Recent:
         if card is None or len(card.state) > _LARGEST:
             return
         over = any(record.key == key for record in step.records)
-        with self._using:
-            before = self._cards.get(card.id)
-            if before is None or before.view.card.version < card.version:
-                left = View(card, None, view.revision)
-                self._cards[card.id] = _Left(left, key, over, time.monotonic())
-            if len(self._cards) > _MOST:
+        before = self._cards.get(card.id)
+        if before is None or before.view.card.version < card.version:
+            left = View(card, None, view.revision)
+            self._cards[card.id] = _Left(left, key, over, time.monotonic())
+        if len(self._cards) > _MOST:
+            with suppress(StopIteration, RuntimeError):  # others were at it
                 self._cards.pop(next(iter(self._cards)), None)

@@ -1,7 +1,8 @@
 """Steps on attempts at PINs, on PostgreSQL.
 
-Whatever changes in a group raises the version of its row, so a swap on one version proves all that
-was read of the group at that version.
+Whatever changes in a group raises the version of its row and leaves a number that nobody else has
+drawn. So a swap on both proves all that was read of the group, or left in it: a version alone could
+come again, as the last of these commits may be lost with the server.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class _Seen(NamedTuple):
     group: int
     subject: str
     version: int
+    number: int
     book: bytes | None
     state: bytes | None
     keep_until: int | None
@@ -67,10 +69,11 @@ class Attempts:
             version, number, *rest = session.one(self._sql.attempts_of, (subject, group))
             for outcome in claims.committed(version, number):
                 return outcome
-            seen = _Seen(group, subject, version, *rest)
+            seen = _Seen(group, subject, version, number, *rest)
             tally = decide(seen.state, seen.book)
             check_tally(tally)
-            if _changes(seen, tally) and not self._swap(session, claims, seen, tally):
+            # Swapped for the same, no earlier try can be carried out any more.
+            if (_changes(seen, tally) or claims) and not self._swap(session, claims, seen, tally):
                 raise Overtaken
             return tally.outcome
 
@@ -99,17 +102,17 @@ class Attempts:
     def _swap(self, session: Session, claims: Claims[T], seen: _Seen, tally: Tally[T]) -> bool:
         """Put what was decided in the place of what was seen; False: that is gone."""
         number = claims.make(seen.version, tally.outcome)
-        group, subject, version = seen[:3]
-        if not self._write(session, (number, tally.book, group, version), subject, tally):
+        group, subject, version, before = seen[:4]
+        if not self._write(session, (number, tally.book, group, version, before), subject, tally):
             return False
         book = seen.book if tally.book is None else tally.book
-        self._left[group] = _Seen(group, subject, version + 1, book, *_kept(tally))
+        self._left[group] = _Seen(group, subject, version + 1, number, book, *_kept(tally))
         return True
 
     def _write(
         self,
         session: Session,
-        new: tuple[int, bytes | None, int, int],
+        new: tuple[int, bytes | None, int, int, int],
         subject: str,
         tally: Tally[T],
     ) -> bool:
@@ -135,4 +138,4 @@ def _kept(tally: Tally[T]) -> tuple[bytes | None, int | None]:
 
 
 def _changes(seen: _Seen, tally: Tally[T]) -> bool:
-    return _kept(tally) != seen[4:] or tally.book not in {None, seen.book}
+    return _kept(tally) != seen[5:] or tally.book not in {None, seen.book}

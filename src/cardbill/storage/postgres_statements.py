@@ -39,10 +39,11 @@ _CHANGES = (
     "first_used_at = %s, expires_at = %s, blocked = %s, due_at = %s, state = %s, swap = %s "
     "WHERE id = %s AND version = %s"
 )
-# And if all else that a step was decided on still holds, where it was not read just before. No
-# record can come without the card's next version.
+# And if all else that a step was decided on still holds, where it was not read just before: a
+# version that was rolled back, or lost with its server, may have come again with another state.
+# No record can come without the card's next version.
 _CHANGES_UNREAD = (
-    f"{_CHANGES} AND (SELECT revision FROM cardbill.catalogue_revision) = %s "  # noqa: S608
+    f"{_CHANGES} AND state = %s AND (SELECT revision FROM cardbill.catalogue_revision) = %s "  # noqa: S608
     "AND NOT EXISTS (SELECT FROM cardbill.record WHERE card = %s AND key = %s)"
 )
 _FUNCTION = 12 + 7 + 15  # arguments
@@ -53,7 +54,7 @@ _SEEN = (
 )
 _SWAP_GROUP = (
     "UPDATE cardbill.attempt_group SET version = version + 1, swap = %s, "
-    "book = coalesce(%s::bytea, book) WHERE grp = %s AND version = %s"
+    "book = coalesce(%s::bytea, book) WHERE grp = %s AND version = %s AND swap = %s"
 )
 _TALLY = (
     "INSERT INTO cardbill.attempt (grp, subject, state, keep_until) {row} "
@@ -83,6 +84,10 @@ class Statements:
         self.lock = own("SELECT version FROM cardbill.card WHERE id = %s FOR UPDATE")
         self.swap = own(_CHANGES)
         self.swap_unread = own(_CHANGES_UNREAD)
+        self.fence = own(
+            "UPDATE cardbill.card SET version = version + 1, swap = %s "
+            "WHERE id = %s AND version = %s"
+        )
         self.swap_and_add = Adding(_CHANGES, schema)
         self.swap_and_add_unread = Adding(_CHANGES_UNREAD, schema)
         self.delegated_swap = own(

@@ -65,6 +65,8 @@ class Steps:
                 if not self._swap(session, view.card, step, number):
                     raise Overtaken
                 self._recent.keep(view, key, step)
+            elif claims and not self._fence(session, claims, view.card, step.outcome):
+                raise Overtaken
             return step.outcome
 
         return swapped(
@@ -109,11 +111,17 @@ class Steps:
         if step.card is None:
             return []  # and a refusal may have none any more
         number = claims.make(seen.card.version, step.outcome)
-        if self._swap(session, seen.card, step, number, (seen.revision, seen.card.id, key)):
+        state, place = seen.card.state, (seen.card.id, key)
+        if self._swap(session, seen.card, step, number, (state, seen.revision, *place)):
             self._recent.keep(seen, key, step)
             return [step.outcome]
         claims.withdraw()
         return []
+
+    def _fence(self, session: Session, claims: Claims[T], seen: CardRow, outcome: T) -> bool:
+        """Let no earlier try be carried out any more, as nothing is to be changed now."""
+        number = claims.make(seen.version, outcome)
+        return session.run(self._sql.fence, (number, seen.id, seen.version)) == 1
 
     def _swap(
         self,
@@ -125,7 +133,7 @@ class Steps:
     ) -> bool:
         """Put the card in the place of the one seen, with what was added; False: it is gone.
 
-        With `unread`, only if revision and record are as they were thought to be, too.
+        With `unread`, only if state, revision and record are as they were thought to be, too.
         """
         card, sql = step.card, self._sql
         assert card is not None  # noqa: S101  # asked for only then

@@ -33,8 +33,10 @@ _NAMES = st.sampled_from(["A", "B", "a", "\u00e9", "\uff5a", "\U0001f600"])
 _FEW = st.integers(0, 3)
 _BYTES = st.binary(max_size=3)
 _SIDES = st.booleans()
-_CARDS = st.sampled_from([("", 1), ("", 2), ("", 3), ("a", 1), ("a", 2)])
-_EXPECTED = st.none() | _CARDS
+_PLACES = [("", 1), ("", 2), ("", 3), ("a", 1), ("a", 2)]
+_CARDS = st.sampled_from(_PLACES)
+_SELDOM = st.sampled_from([False, False, False, True])
+_EXPECTED = st.sampled_from([None] * 5 + _PLACES)
 _TOKENS = st.integers(1, 4)
 _MOSTLY_NEXT = st.sampled_from([0, 0, 0, 0, 1, -1])
 _KINDS = st.sampled_from(["pin", "ani"])
@@ -166,6 +168,13 @@ class _History(RuleBasedStateMachine):
         card = card_row(place[1], f"{self.space}{place[0]}", balance=2)
         return NewCard(card, self.row("pin", token, card.id))
 
+    def vacant(self, place: Place) -> Place:
+        """The place, or the next above it where there is no card."""
+        batch, serial = place
+        while self.card((batch, serial)) in self.model.cards:
+            serial += 1
+        return batch, serial
+
     @initialize()
     def begin(self) -> None:
         """Begin with two cards, and with an empty book."""
@@ -180,11 +189,20 @@ class _History(RuleBasedStateMachine):
     @rule(
         side=_SIDES,
         job=_NAMES,
-        cards=st.lists(st.tuples(_CARDS, _TOKENS), max_size=3),
+        cards=st.lists(st.tuples(_CARDS, _TOKENS), min_size=1, max_size=3),
         again=st.sampled_from(["refuse", "leave out", "draw"]),
+        known=_SELDOM,
     )
-    def add_cards(self, side: bool, job: str, cards: list[Any], again: str) -> None:  # noqa: FBT001
-        new = [self.new(place, token) for place, token in cards]
+    def add_cards(
+        self,
+        side: bool,  # noqa: FBT001
+        job: str,
+        cards: list[Any],
+        again: str,
+        known: bool,  # noqa: FBT001
+    ) -> None:
+        """Add cards: seldom one that is there, which fails the whole job."""
+        new = [self.new(place if known else self.vacant(place), token) for place, token in cards]
         first = 100 + 10 * len(self.model.opens)
 
         def call(side: _Side) -> object:
@@ -248,10 +266,21 @@ class _History(RuleBasedStateMachine):
         whose = self.owner(kind, token, expected)
         self.both(side, lambda side: side.on.bind(row, expected=whose))
 
-    @rule(side=_SIDES, kind=_KINDS, token=_TOKENS, expected=_EXPECTED)
-    def unbind(self, side: bool, kind: str, token: int, expected: Place | None) -> None:  # noqa: FBT001
+    @rule(side=_SIDES, kind=_KINDS, token=_TOKENS, expected=_EXPECTED, then=st.none() | _CARDS)
+    def unbind(
+        self,
+        side: bool,  # noqa: FBT001
+        kind: str,
+        token: int,
+        expected: Place | None,
+        then: Place | None,
+    ) -> None:
+        """Let a token go, and perhaps add a card that it opens."""
         whose = self.owner(kind, token, expected) or ""
         self.both(side, lambda side: side.on.unbind(kind, self.token(token), expected=whose))
+        if then is not None:
+            job, new = f"{self.space} {len(self.model.jobs)}", self.new(self.vacant(then), token)
+            self.both(side, lambda side: side.on.add_cards(job, iter([new])))
 
     def owner(self, kind: str, token: int, expected: Place | None) -> str | None:
         """Whose a credential is expected to be; without a place: whose it is."""

@@ -4,7 +4,7 @@ import time
 
 from cardbill.errors import DuplicateCredential
 from tests.faults.sound import TakenApart
-from tests.faults.table import caught_by
+from tests.faults.table import WINDOW, caught_by
 
 
 @caught_by("test_cards_are_added_all_or_none", "test_a_card_that_exists_is_refused")
@@ -45,7 +45,7 @@ class LooksForTheJobTooEarly(TakenApart):
     def add_cards(self, job, cards, **options):
         if job in self._jobs:
             return self._jobs[job]
-        time.sleep(0)
+        time.sleep(WINDOW)
         with self._open():
             self._jobs.pop(job, None)
             return super().add_cards(job, cards, **options)

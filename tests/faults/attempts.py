@@ -4,7 +4,7 @@ import time
 
 from cardbill.storage.contract import LARGEST_TALLY, AttemptRow
 from tests.faults.sound import TakenApart
-from tests.faults.table import caught_by
+from tests.faults.table import WINDOW, caught_by
 
 
 @caught_by("test_no_attempt_is_lost", "test_no_change_of_a_book_is_lost")
@@ -40,7 +40,7 @@ class WritesTheBookLater(TakenApart):
             if tallies[-1].book is None:
                 return outcome
             self._lock.release()
-            time.sleep(0.0001)
+            time.sleep(WINDOW)
             self._lock.acquire()
             return super().take_attempts(group, subject, lambda state, _: tallies[-1])
 

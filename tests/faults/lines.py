@@ -70,7 +70,11 @@ class TakesAStepInTwo(Wired):
         return answer
 
 
-@caught_by("test_a_server_out_of_reach_is_told", "test_work_goes_on_while_connections_are_cut")
+@caught_by(
+    "test_a_server_out_of_reach_is_told",
+    "test_work_goes_on_while_connections_are_cut",
+    errors=(OSError, EOFError),
+)
 class LeaksItsDriversErrors(Wired):
     def broken(self, error, sent, method, values, options):
         try:

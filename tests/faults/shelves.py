@@ -5,7 +5,7 @@ import time
 from cardbill.errors import VersionConflict
 from cardbill.storage.contract import Head
 from tests.faults.sound import TakenApart
-from tests.faults.table import caught_by
+from tests.faults.table import WINDOW, caught_by
 
 
 @caught_by("test_an_event_is_suspended_once")
@@ -28,7 +28,7 @@ class PublishesCheckedTooEarly(TakenApart):
     def publish(self, kind, name, content, *, expected):
         if len(self._contents.get((kind, name), [])) != expected:
             raise VersionConflict(name)
-        time.sleep(0)
+        time.sleep(WINDOW)
         with self._open():
             newest = len(self._contents.get((kind, name), []))
             super().publish(kind, name, content, expected=newest)
@@ -54,7 +54,7 @@ class AppendsCheckedTooEarly(TakenApart):
     def append_audit(self, row, *, after):
         if len(self._audit) != after:
             return False
-        time.sleep(0)
+        time.sleep(WINDOW)
         with self._open():
             return super().append_audit(row, after=len(self._audit))
 

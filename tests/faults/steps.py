@@ -7,7 +7,7 @@ from cardbill.errors import StorageUnavailable
 from cardbill.storage.checks import check_step
 from cardbill.storage.contract import LARGEST_STATE, View
 from tests.faults.sound import TakenApart
-from tests.faults.table import caught_by
+from tests.faults.table import WINDOW, caught_by
 
 
 @caught_by("test_no_step_is_lost")
@@ -127,5 +127,5 @@ class ShowsNoRecord(TakenApart):
 class TornView(TakenApart):
     def view(self, card, key=None):
         before = super().view(card)
-        time.sleep(0)
+        time.sleep(WINDOW)
         return View(before.card, super().view(card, key).record, before.revision)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
+from cardbill.errors import CardbillError
 from cardbill.testing.conformance import StorageContract
 from cardbill.testing.conformance.crew import Crew
 from cardbill.testing.conformance.declaring import checks
@@ -19,7 +20,20 @@ from tests.faults.filed import Filed
 from tests.faults.sound import Remembers, TakenApart
 from tests.faults.wired import Server, Wired
 
-FAULTS: dict[type[Any], tuple[str, ...]] = {}
+WINDOW = 0.001
+"""Seconds that a fault which is a race gives others, so that one run of a check meets it."""
+
+
+class Caught(NamedTuple):
+    """How a fault must show: each check that fails, and by what errors."""
+
+    checks: tuple[str, ...]
+    errors: tuple[type[BaseException], ...]
+
+
+TOLD = (AssertionError, pytest.fail.Exception, CardbillError)
+"""How a check fails of a store. Anything else is an accident, unless a fault names it."""
+FAULTS: dict[type[Any], Caught] = {}
 SOUND: dict[type[Any], set[str]] = {
     TakenApart: set(checks(StorageContract).values()),
     Remembers: set(checks(StorageContract).values()),
@@ -29,12 +43,12 @@ SOUND: dict[type[Any], set[str]] = {
 """Stores without a fault, and the parts of the contract that they are held to."""
 
 
-def caught_by(*names: str) -> Callable[[type], type]:
-    """Note a planted fault, with the checks that must catch it."""
+def caught_by(*names: str, errors: tuple[type[BaseException], ...] = ()) -> Callable[[type], type]:
+    """Note a planted fault, with the checks that must catch it, each in one run."""
     assert set(names) <= checks(StorageContract).keys(), names
 
     def note(fault: type) -> type:
-        FAULTS[fault] = names
+        FAULTS[fault] = Caught(names, (*TOLD, *errors))
         return fault
 
     return note

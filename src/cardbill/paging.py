@@ -2,53 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from cardbill.errors import StorageError
 from cardbill.instants import to_micros
 from cardbill.rows import is_call
 
 if TYPE_CHECKING:
     from cardbill.storage.contract import CardRow, EntryRow, RecordRow, Storage
 
+_Row = TypeVar("_Row")
+
 
 def card_rows(storage: Storage, batch: str) -> Iterator[CardRow]:
-    """Yield the cards of a batch by rising serial."""
-    after = 0
-    while page := storage.find_cards(batch, after=after):
-        after = page[-1].serial
-        yield from page
+    """Return the cards of a batch by rising serial."""
+    return _rows(partial(storage.find_cards, batch), attrgetter("serial"), 0)
 
 
 def due_cards(storage: Storage, at: datetime) -> Iterator[str]:
-    """Yield the ids of the cards that time changes until an instant, those that wait first."""
-    after: tuple[int, str] | None = None
-    while page := storage.due(to_micros(at), after=after):
-        for after in page:
-            yield after[1]
+    """Return the ids of the cards that time changes until an instant, those that wait first."""
+    due: Iterator[tuple[int, str]] = _rows(partial(storage.due, to_micros(at)), tuple, None)
+    return (card for _, card in due)
 
 
 def entry_rows(storage: Storage, card: str) -> Iterator[EntryRow]:
-    """Yield a card's ledger entries, oldest first."""
-    after = 0
-    while page := storage.entries(card, after=after):
-        after = page[-1].seq
-        yield from page
+    """Return a card's ledger entries, oldest first."""
+    return _rows(partial(storage.entries, card), attrgetter("seq"), 0)
 
 
 def record_rows(
     storage: Storage, *, card: str | None = None, batch: str | None = None
 ) -> Iterator[RecordRow]:
-    """Yield the records of a card, of a batch or all, by card and key."""
-    after: tuple[str, str] | None = None
-    while page := storage.records(card=card, batch=batch, after=after):
-        after = page[-1].card, page[-1].key
-        yield from page
+    """Return the records of a card, of a batch or all, by card and key."""
+    fetch = partial(storage.records, card=card, batch=batch)
+    return _rows(fetch, attrgetter("card", "key"), None)
 
 
 def call_rows(
     storage: Storage, *, card: str | None = None, batch: str | None = None
 ) -> Iterator[RecordRow]:
-    """Yield the records of calls, as :func:`record_rows` does; operations are left out."""
+    """Return the records of calls, as :func:`record_rows` does; operations are left out."""
     return filter(is_call, record_rows(storage, card=card, batch=batch))
+
+
+def _rows(
+    fetch: Callable[..., Sequence[_Row]], place: Callable[[_Row], Any], after: Any
+) -> Iterator[_Row]:
+    """Yield what comes after a place, page by page.
+
+    Raises:
+        StorageError: A page does not go beyond the one before it: such a walk would never end.
+    """
+    while page := fetch(after=after):
+        last = place(page[-1])
+        if after is not None and last <= after:
+            raise StorageError(
+                f"the page after {after!r} ends at {last!r}: the store repeats itself"
+            )
+        after = last
+        yield from page

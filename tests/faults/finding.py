@@ -110,6 +110,24 @@ class EntriesOffByOne(TakenApart):
         return super().entries(card, after=after + 1 if after else 0, limit=limit)
 
 
+@caught_by("test_cards_of_a_batch_come_by_serial")
+class FindIgnoresAfter(TakenApart):
+    def find_cards(self, batch, *, after=0, limit=500):
+        return super().find_cards(batch, limit=limit)
+
+
+@caught_by("test_entries_come_by_seq")
+class EntriesIgnoreAfter(TakenApart):
+    def entries(self, card, *, after=0, limit=500):
+        return super().entries(card, limit=limit)
+
+
+@caught_by("test_records_come_by_card_and_key")
+class RecordsIgnoreAfter(TakenApart):
+    def records(self, *, card=None, batch=None, after=None, limit=500):
+        return super().records(card=card, batch=batch, limit=limit)
+
+
 @caught_by("test_records_come_by_card_and_key")
 class RecordsByDictionary(TakenApart):
     def records(self, *, card=None, batch=None, after=None, limit=500):

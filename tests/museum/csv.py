@@ -15,7 +15,7 @@ from attrs import evolve
 from moneyed import USD, Money
 
 from cardbill import Batch, Caller, csvfiles, deckfiles, decklines, intake, read_deck, uploading
-from cardbill.errors import DeckRefused, UploadRefused
+from cardbill.errors import DeckRefused, InvalidInput, UploadRefused
 from cardbill.intake import Intake
 from cardbill.uploading import Upload
 from tests.building import START, Shop, open_shop
@@ -141,7 +141,7 @@ def a_file_is_taken_in_row_by_row(folder: Path) -> None:
 @SECTION.defect(
     87, "dotCMS#36508 and getodk/javarosa#687",
     "A byte-order mark hides the first column of a file without a word.",
-    leaves_the_byte_order_mark,
+    leaves_the_byte_order_mark, error=InvalidInput,
 )  # fmt: skip
 def a_byte_order_mark_is_no_part_of_the_header(folder: Path) -> None:
     (folder / "deck.csv").write_text("prefix,rate\n44,0.06\n", encoding="utf-8-sig")
@@ -169,7 +169,7 @@ def numbers_that_a_spreadsheet_rewrote_are_refused(folder: Path) -> None:
 @SECTION.defect(
     89, "noptin#602 and Laravel-Excel#300",
     "Leading zeros get lost, even of cells in quotes.",
-    draws_numbers_not_digits, takes_in_numbers_not_text,
+    draws_numbers_not_digits, takes_in_numbers_not_text, error=UploadRefused,
 )  # fmt: skip
 def leading_zeros_are_digits_like_any_other(folder: Path) -> None:
     with open_shop("memory", folder, numbers=[7_123_456], quantity=1) as shop:

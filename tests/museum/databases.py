@@ -160,7 +160,7 @@ def colliding(address: str, trigger: str) -> Iterator[None]:
 @SECTION.defect(
     92, "five-bells-ledger#402 and #388, nessie#4136, node-postgres#1625",
     "A serialization failure reaches the payer as insufficient funds, or as an error.",
-    tells_the_caller_his_money_is_short, never_tries_again,
+    tells_the_caller_his_money_is_short, never_tries_again, error=StorageError,
 )  # fmt: skip
 def contention_is_no_answer_to_a_caller(folder: Path) -> None:
     for trigger in (_AT_ONCE, _AT_COMMIT):

@@ -208,7 +208,7 @@ def the_end_of_a_call_charges_only_what_is_missing(folder: Path) -> None:
 @SECTION.defect(
     5, "CGRateS, cgrates#1120",
     "The sync of lost channels and the hang-up both end a call, and the second one fails.",
-    knows_no_call_that_was_reaped,
+    knows_no_call_that_was_reaped, error=CallEnded,
 )  # fmt: skip
 def sweep_and_hang_up_end_a_call_once_in_either_order(folder: Path) -> None:
     for swept_first in (True, False):
@@ -225,7 +225,7 @@ def sweep_and_hang_up_end_a_call_once_in_either_order(folder: Path) -> None:
 @SECTION.defect(
     6, "CGRateS, cgrates#895",
     "The end of a call whose beginning was never seen is an error, and what it took is lost.",
-    drops_unknown_calls,
+    drops_unknown_calls, error=UnknownCall,
 )  # fmt: skip
 def events_in_any_order_leave_one_record_and_one_charge(folder: Path) -> None:
     orders = list(permutations(("authorize", "extend", "settle")))

@@ -22,8 +22,8 @@ Check = Callable[[Path], None]
 Rebuild = Callable[[], AbstractContextManager[None]]
 """Breaks the code as a defect does, and mends it in the end."""
 
-FAILURES = (AssertionError, pytest.fail.Exception, CardbillError)
-"""How a check may fail: anything else is an accident, which proves nothing."""
+FAILURES = (AssertionError, pytest.fail.Exception)
+"""How a check may fail: anything else, unless a defect names it, is an accident."""
 
 
 @frozen(kw_only=True)
@@ -38,6 +38,7 @@ class Defect:
         rebuilds: What re-creates it, each by itself.
         check: What catches each of them; of one that cannot occur: what shows the reason, if
             anything does.
+        error: What the check may fail by, other than by an assertion.
     """
 
     number: int
@@ -46,6 +47,12 @@ class Defect:
     cannot: str = ""
     rebuilds: tuple[Rebuild, ...] = ()
     check: Check | None = None
+    error: type[CardbillError] | None = None
+
+    @property
+    def failures(self) -> tuple[type[BaseException], ...]:
+        """How the check may fail."""
+        return FAILURES if self.error is None else (*FAILURES, self.error)
 
     @property
     def shown_by(self) -> str:
@@ -61,7 +68,12 @@ class Section:
     defects: list[Defect] = field(factory=list)
 
     def defect(
-        self, number: int, found_in: str, symptom: str, *rebuilds: Rebuild
+        self,
+        number: int,
+        found_in: str,
+        symptom: str,
+        *rebuilds: Rebuild,
+        error: type[CardbillError] | None = None,
     ) -> Callable[[Check], Check]:
         """Hang up a defect that can occur; what is decorated is its check."""
 
@@ -73,6 +85,7 @@ class Section:
                     symptom=symptom,
                     rebuilds=rebuilds,
                     check=check,
+                    error=error,
                 )
             )
             return check

@@ -27,6 +27,7 @@ from cardbill.callterms import CallTerms
 from cardbill.cards import Card
 from cardbill.charges import Charge
 from cardbill.denials import Denial
+from cardbill.errors import ConstraintViolated
 from cardbill.holds import Hold
 from cardbill.keyring import ANI
 from cardbill.operations import Operation
@@ -180,7 +181,7 @@ def a_grant_says_how_long_and_no_more_is_charged(folder: Path) -> None:
 @SECTION.defect(
     20, "ASTPP, ASTPP#145",
     "The balance is transferred away while a call lasts, which then talks for nothing.",
-    spends_what_is_held,
+    spends_what_is_held, error=ConstraintViolated,
 )  # fmt: skip
 def what_a_call_holds_cannot_be_taken_away(folder: Path) -> None:
     with open_shop("memory", folder, plan={"max_call_seconds": 3_000}) as shop:
@@ -220,7 +221,7 @@ def free_and_paid_seconds_make_up_the_call(folder: Path) -> None:
 @SECTION.defect(
     23, "CGRateS, cgrates#568",
     "A debit takes an account below zero although its flag forbids it.",
-    allows_negative_balances,
+    allows_negative_balances, error=ConstraintViolated,
 )  # fmt: skip
 def no_debit_takes_more_than_there_is(folder: Path) -> None:
     with open_shop("sqlite", folder) as shop:
@@ -247,7 +248,7 @@ def an_empty_card_calls_nobody_who_costs(folder: Path) -> None:
 @SECTION.defect(
     25, "CGRateS, cgrates#350",
     "Messages are debited without asking, so that they always pass.",
-    debits_events_unasked,
+    debits_events_unasked, error=ConstraintViolated,
 )  # fmt: skip
 def an_event_asks_for_its_money_as_a_call_does(folder: Path) -> None:
     message = Charge(name="message", trigger="manual", amount=Money("0.05", USD))

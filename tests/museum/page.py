@@ -20,7 +20,7 @@ def draw() -> str:
         "databases: reported in their issues, or read in their sources. Each one that can occur in",
         "cardbill is rebuilt in its tests: a switch breaks the code as the defect does, or as what",
         "corresponds to it here. With the switch on, a check of what a user gets must fail, by an",
-        "assertion or an error that cardbill names; with it off, the same check must pass. The",
+        "assertion or the one error that is expected; with it off, the same check must pass. The",
         "others say what excludes them.",
         "",
         f"**{len(possible)} of {len(DEFECTS)}** can occur; they are rebuilt in {ways} ways, and",

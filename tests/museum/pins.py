@@ -18,7 +18,7 @@ import cardbill
 from cardbill import Batch, Caller, Denied, DialPlan, Engine, Keyring, dialing, money, uploading
 from cardbill.calls import CallRecord
 from cardbill.dialing import NORTH_AMERICA
-from cardbill.errors import InvalidInput, InvalidNumber
+from cardbill.errors import ConstraintViolated, InvalidInput, InvalidNumber, StorageUnavailable
 from cardbill.gate import Gate
 from cardbill.keyring import Secret
 from cardbill.pins import draw
@@ -198,7 +198,7 @@ def a_space_of_numbers_can_be_filled_to_the_last(folder: Path) -> None:
 @SECTION.defect(
     72, "A2Billing, its function generate_unique_value",
     "A number is looked up first and added later; taken meanwhile, the whole job fails.",
-    looks_only_before_it_adds,
+    looks_only_before_it_adds, error=ConstraintViolated,
 )  # fmt: skip
 def a_number_taken_meanwhile_is_drawn_again(folder: Path) -> None:
     with open_shop("sqlite", folder) as shop:
@@ -281,7 +281,7 @@ def what_holds_a_pin_does_not_print_it(folder: Path) -> None:
 @SECTION.defect(
     82, "ASTPP, its function get_ani",
     "The caller's number is put into an SQL statement as it comes.",
-    puts_callers_into_statements,
+    puts_callers_into_statements, error=StorageUnavailable,
 )  # fmt: skip
 def no_number_of_a_caller_is_sql(folder: Path) -> None:
     with open_shop("sqlite", folder) as shop:
@@ -294,7 +294,7 @@ def no_number_of_a_caller_is_sql(folder: Path) -> None:
 @SECTION.defect(
     83, "OpenSIPS Control Panel, OpenSIPS-CP#215",
     "The search field for call records takes SQL.",
-    puts_searches_into_statements,
+    puts_searches_into_statements, error=StorageUnavailable,
 )  # fmt: skip
 def no_search_for_records_is_sql(folder: Path) -> None:
     with open_shop("sqlite", folder) as shop:

@@ -1,23 +1,17 @@
 """The store of the tutorial keeps the contract, and the tutorial shows its own text."""
 
-import multiprocessing
 import os
 import re
-import signal
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
 from lmdb_storage import LMDBStorage
 from lmdb_tables import Database, key, pack, unpack
 
 from cardbill.errors import ConstraintViolated, SchemaTooNew, StorageUnavailable
-from cardbill.testing import History, strategies
 from cardbill.testing.conformance import StorageContract
 from cardbill.testing.conformance.contents import TEXTS
 from cardbill.testing.conformance.rows import CARD, add, change, deposit, kept, new_card
@@ -44,95 +38,7 @@ def store(tmp_path: Path) -> Iterator[LMDBStorage]:
         yield store
 
 
-# -- the engine over it -------------------------------------------------------------------
-
-
-@given(strategies.histories())
-def test_a_history_goes_as_it_does_in_memory(
-    tmp_path_factory: pytest.TempPathFactory, history: History
-):
-    told = []
-    for storage in ("memory:", LMDBStorage(tmp_path_factory.mktemp("lmdb") / "cards")):
-        with history.terms.open(storage) as shop:
-            answers = history.play(shop)
-            entries = [list(shop.bill.entries(shop.card_id(serial))) for serial in (1, 2, 3)]
-            told.append((answers, list(shop.bill.records()), entries))
-            shop.check_books()
-    assert told[0] == told[1]
-
-
-# -- between processes --------------------------------------------------------------------
-
-WRITERS, STEPS = 4, 50
-
-
-def write(path: Path, line: Connection, steps: int | None) -> None:
-    """Deposit so many times, or until killed; say each new balance once it is known."""
-    with closing(LMDBStorage(path)) as store:
-        line.send("ready")
-        line.recv()
-        while steps is None or (steps := steps - 1) >= 0:
-            line.send(store.transact(CARD, deposit, key="count"))
-
-
-def begun(path: Path, count: int, steps: int | None) -> list[tuple[Any, Connection]]:
-    """Start writers, and let them go at the same moment."""
-    context = multiprocessing.get_context("spawn")
-    crew = []
-    for _ in range(count):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=write, args=(path, theirs, steps), daemon=True)
-        process.start()
-        theirs.close()
-        crew.append((process, ours))
-    for _, line in crew:
-        assert line.poll(60)
-        assert line.recv() == "ready"
-    for _, line in crew:
-        line.send("go")
-    return crew
-
-
-def rest(line: Connection) -> list[int]:
-    """All that is still said until the other end is gone."""
-    said = []
-    try:
-        while line.poll(60):
-            said.append(line.recv())
-    except (EOFError, ConnectionResetError):
-        return said
-    raise AssertionError("a process said nothing for a minute")
-
-
-def test_no_step_of_any_process_is_lost(store: LMDBStorage, tmp_path: Path):
-    crew = begun(tmp_path / "cards", WRITERS, STEPS)
-    said = [balance for _, line in crew for balance in rest(line)]
-    for process, _ in crew:
-        process.join(60)
-        assert process.exitcode == 0
-    assert sorted(said) == list(range(1_001, 1_001 + WRITERS * STEPS))
-    card, entries, records = kept(store)
-    assert (card.balance, len(entries)) == (1_000 + WRITERS * STEPS, WRITERS * STEPS)
-    assert records[0].seconds == card.version
-
-
-@pytest.mark.parametrize("wave", range(3))
-def test_what_was_answered_survives_kill_9(store: LMDBStorage, tmp_path: Path, wave: int):
-    """And the others go on: a dead writer blocks nobody."""
-    crew = begun(tmp_path / "cards", 2, None)
-    heard = [crew[0][1].recv() for _ in range(20 + 7 * wave)]
-    for process, _ in crew:
-        process.kill()
-        process.join(60)
-        assert process.exitcode == -signal.SIGKILL
-    heard += [balance for _, line in crew for balance in rest(line)]
-    # A commit that was cut off is seen once the next writer has looked after it.
-    answer = store.transact(CARD, deposit, key="count")
-    assert 1 <= answer - max(heard) <= 3  # this one, and one of each whose answer nobody heard
-    card, entries, records = kept(store)
-    assert card.balance == answer
-    assert [entry.balance_after for entry in entries] == list(range(1_001, answer + 1))
-    assert records[0].seconds == card.version
+# -- forks ---------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -103,21 +103,22 @@ class InMemory:
     store = other = property(opened)
 
     @property
-    def crew(self) -> Crew:
+    def doomed(self) -> Crew:
         if not self.suite.shared:
             pytest.skip("processes cannot share it")
         crew = Crew()
         self.stack.callback(crew.dismiss)
         return crew
 
-    doomed = crew
-
     @property
     def together(self) -> Callable[..., Any]:
-        return partial(self.rush, self.crew)
+        if not self.suite.shared:
+            pytest.skip("processes cannot share it")
+        self.stack.callback(_hear_out, _CREW)
+        return self.rush
 
-    def rush(self, crew: Crew, work: Any) -> Any:
-        return crew.rush(self.open_store, work, [(number,) for number in range(CROWD)])
+    def rush(self, work: Any) -> Any:
+        return _CREW.rush(self.open_store, work, [(number,) for number in range(CROWD)])
 
     @property
     def proxy(self) -> Any:
@@ -155,3 +156,20 @@ class OnTheLine(InMemory):
 
 
 Place = InMemory
+
+
+_CREW = Crew()
+"""Processes that serve one store after the other, as they are slow to start."""
+
+
+def _hear_out(crew: Crew) -> None:
+    """Wait until all have answered: a check that failed did not hear the others."""
+    for hand in crew._hands:
+        while hand.busy:
+            try:
+                hand.hear()
+            except AssertionError:  # it failed as well
+                continue
+            except (EOFError, OSError):  # it is gone
+                crew.dismiss()
+                return

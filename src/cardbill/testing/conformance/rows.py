@@ -33,7 +33,7 @@ LOWEST, HIGHEST = -(2**63), 2**63 - 1
 IN_ORDER = ("A", "B", "a", "a b", "\u00e9", "\uff5a", "\U0001f600")
 """By rising code point, which is neither a dictionary's order nor that of UTF-16."""
 
-_RESTLESS = 20_000
+_RESTLESS = 3_000
 """After so many calls and returns a thread goes on as any other does."""
 
 SIGNALS: tuple[type[BaseException], ...] = (StopIteration, GeneratorExit)

@@ -168,7 +168,7 @@ def test_a_check_marked_as_one_that_fails_has_failed(tmp_path):
 def test_the_example_of_the_documentation_holds_a_store(tmp_path):
     page = ROOT / "docs" / "how-to" / "prove-a-store.md"
     example = next(python_blocks(page.read_text(encoding="utf-8"))).code
-    options = ("-k", "jobs or processes_lose", "--cardbill-report", "report.json")
+    options = ("-k", "jobs or killed_in_a_step", "--cardbill-report", "report.json")
     done = run(tmp_path, *options, suite=example)
     assert done.returncode == 0, done.stdout + done.stderr
     (store,) = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["stores"]
@@ -200,7 +200,7 @@ def test_the_plugin_costs_a_run_without_stores_nothing(tmp_path):
 
 
 def test_the_suite_does_without_the_plugin(tmp_path):
-    done = run(tmp_path, "-p", "no:cardbill", "-k", "TestSound")
+    done = run(tmp_path, "-p", "no:cardbill", "-k", "TestSound and jobs")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "held to the contract" not in done.stdout
 

@@ -189,8 +189,10 @@ def short_of_money(card: Card) -> Denied:
     return Denied(reason=Denial.INSUFFICIENT_BALANCE, card_id=card.id)
 
 
-def record_done(card: Card, request: Request, amount: int, at: datetime) -> Operation:
-    """Record what was done."""
+def record_done(
+    card: Card, request: Request, amount: int, at: datetime, *, refused: str = ""
+) -> Operation:
+    """Record what was done; or refused, and that stands."""
     operation = Operation(
         key=request.key,
         kind=request.kind,
@@ -203,6 +205,7 @@ def record_done(card: Card, request: Request, amount: int, at: datetime) -> Oper
         name=request.name,
         quantity=request.quantity,
         other=request.other,
+        refused=refused,
         balance_units=card.balance,
         expires_at=card.expires_at,
     )

@@ -13,7 +13,7 @@ from cardbill.answers import Credential, Denied
 from cardbill.denials import denial_of
 from cardbill.errors import InvalidInput
 from cardbill.names import check_count, check_name, check_reason
-from cardbill.operations import Operation, OperationKind, Request, check_key
+from cardbill.operations import Operation, OperationKind, Request, check_key, incoming_key
 from cardbill.paging import record_rows
 from cardbill.rows import is_call, operation_from_row, operation_key
 
@@ -337,7 +337,7 @@ class Accounts:
         return evolve(closed, replayed=sent.replayed)
 
     def _arrive(self, card_id: str, key: str, to: str, amount: int, at: datetime) -> Operation:
-        incoming = f"{card_id}|{key}"
+        incoming = incoming_key(card_id, key)
         request = Request(incoming, OperationKind.TRANSFER_IN, amount, other=card_id)
         answer = self._runner.step(
             to,

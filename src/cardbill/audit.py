@@ -22,7 +22,7 @@ from cardbill.evidence import DAMAGE, AuditHead, Evidence
 from cardbill.keymarks import needed_keys
 from cardbill.keyring import ANI
 from cardbill.ledger import PUT_ON, EntryKind
-from cardbill.operations import OperationKind
+from cardbill.operations import OperationKind, incoming_key
 from cardbill.paging import entry_rows, record_rows
 from cardbill.rows import (
     is_call,
@@ -274,13 +274,15 @@ class _Books:
             if is_call(row) or not row.kind.startswith("transfer"):
                 continue
             operation = read_operation(row)
-            key, refused = operation.key, bool(operation.refused)
+            if operation.refused:
+                continue
+            key = operation.key
             if operation.kind is OperationKind.TRANSFER_OUT:
-                if refused or key in card.outgoing:
+                if key in card.outgoing:
                     continue
-                key = f"{card.id}|{key}"
+                key = incoming_key(card.id, key)
             else:
-                key = key.removeprefix(f"{operation.other}|")
+                key = key.removeprefix(incoming_key(operation.other, ""))
             found = self._storage.view(operation.other, operation_key(key)).record
             if found is None or found.price != operation.amount_units:
                 what = f"{operation.kind.value} {operation.key}"

@@ -87,7 +87,7 @@ class Control:
         Raises:
             UnknownName: There is no such card.
             MissingFields: No actor or reason is given.
-            TransitionRefused: The card was used.
+            TransitionRefused: The card was used, or its value is on its way to another card.
         """
         return self._change(card_id, Event.VOID, _void, actor, reason, at)
 
@@ -390,6 +390,8 @@ def _unblock(card: Card, _event: Event, _shelf: Snapshot, _at: datetime) -> None
 
 
 def _void(card: Card, event: Event, _shelf: Snapshot, at: datetime) -> None:
+    if card.outgoing:  # its value may come back to it
+        raise TransitionRefused(card.id, "being redeemed", event.value)
     if card.voided:
         return
     _check(card, event, at)

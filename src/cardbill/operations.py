@@ -60,7 +60,8 @@ class Operation:
         name: The charge's or the package's; empty: it has none.
         quantity: How many times, for a charge.
         other: The other card of a transfer; empty: there is none.
-        refused: Why the other card refused the money, which came back: a denial's code.
+        refused: Why the other card refused the money, which came back: a denial's code. The
+            other card keeps the same, so that its answer stands.
         balance_units: The card's balance afterwards, in ledger units.
         expires_at: When the card expires; ``None``: never.
         replayed: This answer was given before; nothing was done this time.
@@ -154,6 +155,11 @@ def check_key(key: object) -> str:
     if not all("!" <= character <= "~" for character in key):
         raise InvalidInput("key", key, "must be visible ASCII characters only")
     return key
+
+
+def incoming_key(card_id: str, key: str) -> str:
+    """Return the key of a transfer on the receiving card: none that a host can choose."""
+    return f"{card_id} {key}"
 
 
 def kind_of(value: OperationKind | str) -> OperationKind:

@@ -1,10 +1,10 @@
 """Money from one card to another, in steps of one card each.
 
 The giving card's step debits it and opens the transfer in its state; the receiving card's
-step credits it, once under the giving card and the key; the giving card's next step closes
-the transfer, or takes it back where the receiving card refused. Whatever dies in between,
-the transfer stays open, and a sweep or the same request again goes on with it. Source:
-design.md section 3.
+step credits it or refuses, once under the giving card and the key; the giving card's next
+step closes the transfer, or takes it back where the receiving card refused. Whatever dies in
+between, the transfer stays open, and a sweep or the same request again goes on with it, however
+many do at once. Source: design.md section 3.
 """
 
 from __future__ import annotations
@@ -87,16 +87,13 @@ def send_all(
 def receive(
     card: Card, done: Operation | None, request: Request, shelf: Snapshot, at: datetime
 ) -> Operation | Denied:
-    """Put money of another card on the receiving one, once."""
+    """Put money of another card on the receiving one, once; or refuse it, and that stands."""
     if done is not None:
-        return request.again(done)
-    try:
-        if denied := unusable_for(card, request, shelf, at):
-            return denied
-    except TransitionRefused:
-        return Denied(reason=Denial.NOT_YET_EFFECTIVE, card_id=card.id)
-    if card.balance + request.amount > money.MAX_UNITS:
-        return Denied(reason=Denial.LIMIT_REACHED, card_id=card.id)
+        done = request.again(done)
+        return Denied(reason=denial_of(done.refused), card_id=card.id) if done.refused else done
+    if denied := _refusal(card, request, shelf, at):
+        record_done(card, request, 0, at, refused=denied.reason.value)
+        return denied
     reference = f"transfer_in {request.key}"
     card.post(EntryKind.TRANSFER_IN, request.amount, at, reference)
     batch, plan = plan_of_card(card, shelf)
@@ -149,6 +146,18 @@ def check_currencies(giving: str, receiving: str) -> None:
     """
     if giving != receiving:
         raise WrongCurrency("to", receiving, f"must be in {giving}: a transfer changes no money")
+
+
+def _refusal(card: Card, request: Request, shelf: Snapshot, at: datetime) -> Denied | None:
+    """Return why a card cannot take money of another one."""
+    try:
+        if denied := unusable_for(card, request, shelf, at):
+            return denied
+    except TransitionRefused:
+        return Denied(reason=Denial.NOT_YET_EFFECTIVE, card_id=card.id)
+    if card.balance + request.amount > money.MAX_UNITS:
+        return Denied(reason=Denial.LIMIT_REACHED, card_id=card.id)
+    return None
 
 
 def _open(card: Card, request: Request, amount: int, at: datetime) -> Operation:

@@ -48,7 +48,7 @@ class Accounts:
 
     Every call names a key that the host makes, one per request: the same again is answered as
     the first time and marked ``replayed``. A refusal is a :class:`Denied`, and is not
-    remembered.
+    remembered; but for that of a card that another one gives to.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class Accounts:
 
         Returns:
             The giving card's operation; or a :class:`Denied`, also where the receiving card
-            refused: then the money has come back.
+            refused: then the money has come back, and that key is refused for good.
 
         Raises:
             WrongCurrency: The cards are in different currencies.

@@ -76,6 +76,10 @@ Item = (
 )
 """What is published."""
 
+_PUBLISHED_AT = "published_at"
+_DATED = BATCH, JURISDICTION
+"""The kinds that keep when each version was published."""
+
 T = TypeVar("T")
 
 
@@ -103,6 +107,7 @@ class Snapshot:
         self.revision = revision
         self._heads = dict(heads)
         self._items: dict[tuple[str, str, int], Any] = {}
+        self._published: dict[tuple[str, str, int], datetime | None] = {}
         self._rules: dict[tuple[Any, ...], TaxRules] = {}
         self._carriers: list[tuple[tuple[Carrier, Deck], ...]] = []
 
@@ -118,6 +123,7 @@ class Snapshot:
             for (kind, name, version), item in self._items.copy().items()
             if kind not in (DECK, EXCHANGE) or version == later._heads.get((kind, name))
         }
+        later._published = self._published.copy()  # after the items: each has its instant
         return later
 
     def asking(self, answers: Mapping[TaxRequest, TaxDecision] | None) -> Snapshot:
@@ -130,7 +136,9 @@ class Snapshot:
 
     def put(self, kind: str, name: str, version: int, content: bytes) -> None:
         """Keep an item that was loaded."""
-        self._items[kind, name, version] = decode(kind, content)
+        item = decode(kind, content)
+        _, self._published[kind, name, version] = undated(kind, content)
+        self._items[kind, name, version] = item
 
     def version(self, kind: str, name: str) -> int:
         """Return the newest version of a name; 0 where there is none."""
@@ -177,9 +185,28 @@ class Snapshot:
         """Return a destination group as it stands now."""
         return self._item(GROUP, name, DestinationGroup)
 
-    def jurisdiction(self, name: str) -> Jurisdiction:
-        """Return a jurisdiction as it stands now."""
-        return self._item(JURISDICTION, name, Jurisdiction)
+    def jurisdiction(self, name: str, version: int | None = None) -> Jurisdiction:
+        """Return a jurisdiction, by default its newest version."""
+        return self._item(JURISDICTION, name, Jurisdiction, version)
+
+    def jurisdiction_at(self, name: str, at: datetime) -> Jurisdiction:
+        """Return a jurisdiction as it was in force at an instant.
+
+        That is the last version published by then. The first one counts for all time before
+        it, and so does a version that was kept without its instant.
+        """
+        version = self.version(JURISDICTION, name)
+        while version > 1:
+            since = self.published_at(JURISDICTION, name, version)
+            if since is None or since <= at:
+                break
+            version -= 1
+        return self.jurisdiction(name, version)
+
+    def published_at(self, kind: str, name: str, version: int) -> datetime | None:
+        """Return when a version of a batch or a jurisdiction was published; ``None``: not kept."""
+        self._item(kind, name, object, version)
+        return self._published[kind, name, version]
 
     def taxes(
         self, batch: Batch, at: datetime, *, caller: str | None = None, called: str | None = None
@@ -188,14 +215,14 @@ class Snapshot:
 
         Args:
             batch: The card's.
-            at: When it happens.
+            at: When it happens: what was in force then counts, whoever looks when.
             caller: For a call: the caller's number, where known.
             called: For a call: the called number.
         """
         if batch.taxed_in is None:
             return None
         name = batch.taxed_in.of_call(caller=caller, called=called)
-        rules = rules_at(self.jurisdiction(name), at, batch.currency, batch.exemptions)
+        rules = rules_at(self.jurisdiction_at(name, at), at, batch.currency, batch.exemptions)
         place = rules.jurisdiction, rules.taxes
         # What rules compute once they keep: so equal ones must be the same.
         return self._rules.setdefault(place, rules) if rules.taxes else None
@@ -253,6 +280,22 @@ def encode(item: Item) -> tuple[str, str, bytes]:
     raise TypeError(f"{type(item).__name__} is not kept in the catalogue")
 
 
+def dated(kind: str, content: bytes, at: datetime) -> bytes:
+    """Return what :func:`encode` wrote with when it is published, for the kinds that keep it."""
+    if kind not in _DATED:
+        return content
+    return _json({**json.loads(content), _PUBLISHED_AT: to_micros(at)})
+
+
+def undated(kind: str, content: bytes) -> tuple[bytes, datetime | None]:
+    """Return what :func:`encode` wrote, and when it was published if that was kept."""
+    if kind not in _DATED or _PUBLISHED_AT.encode() not in content:
+        return content, None
+    fields = json.loads(content)
+    at = fields.pop(_PUBLISHED_AT, None)
+    return _json(fields), None if at is None else from_micros(at)
+
+
 def decode(kind: str, content: bytes) -> Item:
     """Return the item that :func:`encode` wrote.
 
@@ -269,13 +312,18 @@ def decode(kind: str, content: bytes) -> Item:
 
 
 def _dump(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps({"format": 1, **fields}, separators=(",", ":")).encode()
+    return _json({"format": 1, **fields})
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def _load(content: bytes) -> dict[str, Any]:
     fields: dict[str, Any] = json.loads(content)
     if fields.pop("format") != 1:
         raise SchemaTooNew("a catalogue item was written by a newer version of cardbill")
+    fields.pop(_PUBLISHED_AT, None)
     return fields
 
 

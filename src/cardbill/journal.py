@@ -49,7 +49,7 @@ class Journal:
     def __init__(self, storage: Storage, seals: Seals, now: Callable[[], datetime]) -> None:
         self._storage = storage
         self._seals = seals
-        self._now = now
+        self.now = now
 
     def append(self, action: str, subject: str, actor: str = "", **detail: object) -> int:
         """Add a row: who did what to which subject, and more; return its position."""
@@ -57,7 +57,7 @@ class Journal:
         while True:
             last = self._storage.last_audit()
             position, previous = (0, NO_SEAL) if last is None else (last[0], seal_of(last[1]))
-            row = AuditRow(to_micros(self._now()), actor, action, subject, content)
+            row = AuditRow(to_micros(self.now()), actor, action, subject, content)
             seal = self._seals.sign("log", _message(position + 1, row, previous))
             if self._storage.append_audit(row._replace(detail=content + seal), after=position):
                 return position + 1

@@ -8,12 +8,12 @@ order in which they are written down. Source of the rules: domain.md section 6.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import field, frozen
 
@@ -35,6 +35,8 @@ PARTS_PER_PERCENT = RATE_PARTS // 100
 HIGHEST_PERCENT = 1_000
 HIGHEST_TIER = 9
 MOST_TAXES = 200
+
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 Moment = date | datetime
 """A local date in the jurisdiction's time zone, or an aware instant."""
@@ -319,7 +321,28 @@ class Jurisdiction:
                 raise InvalidInput("tax name", one.name, "is there twice at the same time")
 
 
-def check_taxed_once(jurisdictions: Iterable[Jurisdiction]) -> None:
+class Earlier(NamedTuple):
+    """A version of a jurisdiction that was in force, from when until when; ``None``: always."""
+
+    jurisdiction: Jurisdiction
+    begin: datetime | None
+    end: datetime
+
+    @property
+    def taxed_sales_from(self) -> datetime | None:
+        """The first instant at which it taxed the sale of a card; ``None``: it never did."""
+        first = self.begin or _EARLIEST
+        begun = [
+            max(begin or first, first)
+            for begin, end in self.jurisdiction.windows(TaxOn.SALE)
+            if end is None or first < end
+        ]
+        return min((begin for begin in begun if begin <= self.end), default=None)
+
+
+def check_taxed_once(
+    jurisdictions: Iterable[Jurisdiction], earlier: Iterable[Earlier] = ()
+) -> None:
     """Check that no card is taxed both when it is sold and when it is used.
 
     A jurisdiction may go over from taxing use to taxing sale: what is sold from then on has
@@ -328,11 +351,24 @@ def check_taxed_once(jurisdictions: Iterable[Jurisdiction]) -> None:
 
     Args:
         jurisdictions: All that one batch's cards may come under.
+        earlier: What was in force before, and taxed the sale of cards that are used now.
 
     Raises:
         InvalidInput: A card could be sold while a sale is taxed and used while use is.
     """
     every = list(jurisdictions)
+    for version in earlier:
+        begun = version.taxed_sales_from
+        for user in every:
+            ends = [end for _, end in user.windows(TaxOn.USAGE)]
+            if begun is not None and any(_before(begun, end) for end in ends):
+                raise InvalidInput(
+                    "taxes",
+                    user.name,
+                    f"are on the use of cards whose sale {version.jurisdiction.name!r} taxed until "
+                    f"{version.end.isoformat()}: a card is taxed once; to tax the use of others, "
+                    "give new batches a jurisdiction of another name",
+                )
     for seller in every:
         for user in every:
             for begin, _ in seller.windows(TaxOn.SALE):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -18,7 +18,7 @@ from cardbill.errors import InvalidInput, InvalidNumber, WrongCurrency
 from cardbill.exchange import ExchangeRates
 from cardbill.groups import DestinationGroup
 from cardbill.instants import aware
-from cardbill.jurisdictions import Jurisdiction, check_taxed_once
+from cardbill.jurisdictions import Earlier, Jurisdiction, check_taxed_once
 from cardbill.names import check_kind, check_name
 from cardbill.plans import Plan
 
@@ -44,6 +44,10 @@ class Shelf:
         self._answered = 0
         self.snapshot = Snapshot(0, {})
         self.refresh()
+
+    def now(self) -> datetime:
+        """Return the present instant."""
+        return self._journal.now()
 
     def refresh(self) -> None:
         """Catch up with what others have published."""
@@ -92,8 +96,11 @@ class Shelf:
         if expected is None:
             self.refresh()
             expected = self.snapshot.version(kind, name)
-        if expected and self._journal.content(kind, name, expected) == content:
-            return expected
+        if expected:
+            before, _ = catalogue.undated(kind, self._journal.content(kind, name, expected))
+            if before == content:
+                return expected
+        content = catalogue.dated(kind, content, self.now())
         return self._journal.publish(kind, name, content, expected=expected)
 
 
@@ -215,20 +222,26 @@ class Jurisdictions(Collection[Jurisdiction]):
     def publish(self, jurisdiction: Jurisdiction) -> int:
         """Publish a jurisdiction; what happens from now on is taxed by it.
 
+        What fell due before is taxed by what was in force at its instant, whenever it is
+        posted: so a date in the past from which a tax applies changes nothing before now.
+
         Returns:
             The version.
 
         Raises:
             InvalidInput: It is no :class:`Jurisdiction`; or a batch that comes under it would
-                be taxed on the sale of its cards and on their use.
+                be taxed on the sale of its cards and on their use, be it that an earlier
+                version taxed the sale.
             WrongCurrency: A flat tax is not in the currency of a batch that comes under it.
+            VersionConflict: Somebody else published it meanwhile.
         """
         check_kind("jurisdiction", jurisdiction, Jurisdiction)
+        newest = self.version(jurisdiction.name)
         for name in self._shelf.get(lambda snapshot: snapshot.names(catalogue.BATCH)):
             batch = self._shelf.get(partial(Snapshot.batch, name=name))
             if batch.taxed_in is not None and jurisdiction.name in batch.taxed_in.names:
                 self.check(batch, jurisdiction)
-        return self._shelf.publish(jurisdiction)
+        return self._shelf.publish(jurisdiction, expected=newest)
 
     def get(self, name: str) -> Jurisdiction:
         """Return a jurisdiction.
@@ -255,11 +268,35 @@ class Jurisdictions(Collection[Jurisdiction]):
             changed if changed is not None and name == changed.name else self.get(name)
             for name in names
         ]
-        check_taxed_once(found)
+        check_taxed_once(found, self._earlier(batch, changed))
         for jurisdiction in found:
             for tax in jurisdiction.taxes:
                 if tax.currency not in (None, batch.currency):
                     raise WrongCurrency(f"tax {tax.name}", tax.flat, f"must be in {batch.currency}")
+
+    def _earlier(self, batch: Batch, changed: Jurisdiction | None) -> Iterator[Earlier]:
+        """Yield what was in force since there is a batch, and is not or will not be any more."""
+        if batch.taxed_in is None or not self._shelf.snapshot.version(catalogue.BATCH, batch.name):
+            return  # no card of it was sold yet
+        created = self._published(catalogue.BATCH, batch.name, 1)
+        for name in batch.taxed_in.names:
+            begin, newest = created, self.version(name)
+            for version in range(1, newest + 1):
+                if version < newest:
+                    end = self._published(self._kind, name, version + 1)
+                elif changed is not None and name == changed.name:
+                    end = self._shelf.now()
+                else:
+                    continue  # it is in force
+                if end is None or (created is not None and end < created):
+                    continue  # nobody was taxed by it, as far as is known
+                read = partial(Snapshot.jurisdiction, name=name, version=version)
+                yield Earlier(self._shelf.get(read), begin, end)
+                begin = end
+
+    def _published(self, kind: str, name: str, version: int) -> datetime | None:
+        read = partial(Snapshot.published_at, kind=kind, name=name, version=version)
+        return self._shelf.get(read)
 
 
 class Carriers(Collection[Carrier]):

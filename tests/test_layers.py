@@ -65,6 +65,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "groups",
         "cycles",
         "charges",
+        "debts",
         "packages",
         "buckets",
         "callterms",

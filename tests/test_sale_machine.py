@@ -427,7 +427,9 @@ def check_card(shop: Shop, card: Card) -> None:
     of_time = [
         (entry.name, entry.reference)
         for entry in entries
-        if entry.kind is EntryKind.CHARGE and entry.name.startswith("period")
+        if entry.kind is EntryKind.CHARGE
+        and entry.name.startswith("period")
+        and entry.reference.startswith("period")  # debts are paid later, and with others
     ]
     assert len(of_time) == len(set(of_time))
     check_calls(card, records, entries)

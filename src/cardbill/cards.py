@@ -19,6 +19,7 @@ from attrs import define, evolve, field, fields
 from cardbill.buckets import Bucket, Draw, held
 from cardbill.calls import CallRecord, Outcome, Report, settled, unreported
 from cardbill.callterms import BillKind
+from cardbill.debts import Debts, owed_of
 from cardbill.errors import ConstraintViolated
 from cardbill.holds import Hold
 from cardbill.keyring import ANI
@@ -56,7 +57,7 @@ class Card:
         pending: Callers' numbers that await confirmation: token to sealed copy, if kept.
         buckets: What is left of its packages, by number.
         bucket_count: How many buckets it was ever given.
-        owed: What it owes of charges: the charge's name to ledger units.
+        debts: What it owes of charges.
         periods, idle: By charge, the number of the next period that falls due; of those for
             inactivity, every one that its plan has.
         cycle: The billing cycle for which packages were given last; ``None``: none was.
@@ -93,7 +94,7 @@ class Card:
     pending: dict[bytes, bytes] = field(factory=dict)
     buckets: dict[int, Bucket] = field(factory=dict)
     bucket_count: int = 0
-    owed: dict[str, int] = field(factory=dict)
+    debts: Debts = field(factory=dict)
     periods: dict[str, int] = field(factory=dict)
     idle: dict[str, int] = field(factory=dict)
     cycle: int | None = None
@@ -126,6 +127,11 @@ class Card:
     def expired(self, at: datetime) -> bool:
         """Say whether the card's validity is over at that instant."""
         return self.expires_at is not None and at >= self.expires_at
+
+    @property
+    def owed(self) -> dict[str, int]:
+        """What it owes in all, in ledger units, by the charge's name."""
+        return {name: owed_of(each) for name, each in self.debts.items()}
 
     @property
     def opened(self) -> bool:

@@ -17,6 +17,7 @@ from cardbill.buckets import Bucket, Draw
 from cardbill.calls import CallRecord, Outcome, Report
 from cardbill.callterms import BillKind, BillLine, CallCharge, CallTerms
 from cardbill.cards import Card
+from cardbill.debts import Debt
 from cardbill.errors import SchemaTooNew
 from cardbill.exchange import Quote, itself
 from cardbill.holds import Hold, LimitedBy
@@ -82,13 +83,13 @@ def dump_card(card: Card) -> bytes:
 
 def _rest(card: Card) -> list[Any]:
     """What only cards of plans with packages, charges or limits of use have, or that move."""
-    state = (card.bucket_count, card.owed, card.periods, card.idle, card.outgoing)
+    state = (card.bucket_count, card.debts, card.periods, card.idle, card.outgoing)
     if not (any(state) or card.usage or card.moving):
         return []
     rest = [
         [_bucket(bucket) for bucket in card.buckets.values()],
         card.bucket_count,
-        card.owed,
+        card.debts,
         card.periods,
         card.idle,
         card.cycle,
@@ -146,7 +147,7 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         due_at=_instant(due_at),
         buckets={stored[0]: _load_bucket(stored) for stored in buckets},
         bucket_count=bucket_count,
-        owed=dict(owed),
+        debts={name: _load_debts(debts) for name, debts in owed.items()},
         periods=dict(periods),
         idle=dict(idle),
         cycle=cycle,
@@ -353,6 +354,12 @@ def _draw(draw: Draw) -> list[Any]:
 def _load_draw(stored: Sequence[Any]) -> Draw:
     bucket, unit, units, waives = stored
     return Draw(bucket, _UNITS[unit], units, bool(waives))
+
+
+def _load_debts(stored: int | Sequence[Any]) -> tuple[Debt, ...]:
+    if isinstance(stored, int):  # of before each debt was kept: all of a charge as one
+        return (Debt(stored),)
+    return tuple(Debt(*debt) for debt in stored)
 
 
 def _bucket(bucket: Bucket) -> list[Any]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from cardbill import debts
 from cardbill.charges import PERIODIC, Charge, Short
 from cardbill.jurisdictions import TaxOn
 from cardbill.ledger import EntryKind
@@ -61,7 +62,8 @@ def take(
             return True
         fits = min(amount, largest(charge, card.available, rules))
         if charge.when_short is Short.OWE and fits < amount:
-            card.owed[charge.name] = card.owed.get(charge.name, 0) + amount - fits
+            fits = _bearing(charge, fits, rules)
+            debts.owe(card.debts, charge.name, amount - fits, begun=fits > 0)
         due = lines(charge, fits, rules)
     post(card, due, at, reference)
     return True
@@ -76,18 +78,25 @@ def pay_owed(
 ) -> None:
     """Pay what is owed of charges, the oldest debt first, as far as the money goes.
 
-    It is taxed by the built-in rules, as is all that is cut to the money there is.
+    Each debt is taxed on its own, and part by part where the money is short: the flat taxes
+    with its first part only. It is done by the built-in rules, as is all that is cut to the
+    money there is.
     """
     known = {charge.name: charge for charge in charges}
-    for name, amount in list(card.owed.items()):
+    for name in list(card.debts):
         if (charge := known.get(name)) is None:
             continue  # the plan has it no more: nobody may ask for it
-        paid = min(amount, largest(charge, card.available, rules))
-        post(card, lines(charge, paid, rules), at, reference)
-        if paid == amount:
-            del card.owed[name]
-        else:
-            card.owed[name] = amount - paid
+        while name in card.debts:
+            oldest = card.debts[name][0]
+            taxes = rules.for_later_parts if rules is not None and oldest.begun else rules
+            paid = min(oldest.amount, largest(charge, card.available, taxes))
+            if paid < oldest.amount:
+                paid = _bearing(charge, paid, taxes)
+            if paid:
+                post(card, lines(charge, paid, taxes), at, reference)
+                debts.pay(card.debts, name, paid)
+            if paid < oldest.amount:
+                break
 
 
 def post(
@@ -136,6 +145,13 @@ def largest(charge: Charge, available: int, rules: TaxRules | None) -> int:
     if rules is None:
         return available
     return rules.largest_price(available, lambda price: (_quoted(charge, price),)) or 0
+
+
+def _bearing(charge: Charge, part: int, rules: TaxRules | None) -> int:
+    """Return a part of a charge, or 0 where it does not bear the flat taxes in it: it waits."""
+    if rules is None or not charge.taxable or part >= rules.least_bearing(_quoted(charge, part).on):
+        return part
+    return 0
 
 
 def _quoted(charge: Charge, amount: int) -> PriceLine:

@@ -79,7 +79,7 @@ def state(
             )
             for bucket in card.buckets.values()
         ),
-        owed_units=dict(card.owed),
+        owed_units=card.owed,
     )
 
 

@@ -16,7 +16,7 @@ from functools import cached_property
 from math import lcm
 from typing import TYPE_CHECKING, NamedTuple
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cardbill import money
 from cardbill.errors import InvalidInput, WrongCurrency
@@ -193,6 +193,15 @@ class TaxRules:
         return bisect_right(
             prices, available, hi=available, key=lambda price: self.total(lines(price))
         )
+
+    def least_bearing(self, on: TaxOn) -> int:
+        """Return the least quoted amount that bears the flat taxes it contains."""
+        return self._schemes[on].bears
+
+    @cached_property
+    def for_later_parts(self) -> TaxRules:
+        """The rules for what is paid of an event after its first part: no flat taxes again."""
+        return evolve(self, taxes=tuple(tax for tax in self.taxes if tax.flat is None))
 
     # -- exact amounts ------------------------------------------------------------------------
 

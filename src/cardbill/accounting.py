@@ -21,7 +21,7 @@ from cardbill.instants import end_of_day
 from cardbill.ledger import EntryKind
 from cardbill.operations import Operation, OperationKind, Request
 from cardbill.packages import Given
-from cardbill.passing import bought
+from cardbill.passing import bought, revive
 from cardbill.reach import plan_of
 from cardbill.status import Status
 
@@ -120,13 +120,15 @@ def recharged(
     at: datetime,
     reference: str,
 ) -> None:
-    """Do what a recharge triggers: the validity is extended, charges are taken.
+    """Do what a recharge triggers: the validity is extended or begins anew, charges are taken.
 
     Such a charge falls due once, here, and nothing would take it later: so it does not wait
     for open calls to end.
     """
     card.touch(at)
-    card.expires_at = _extended(card, batch, plan, at)
+    before, card.expires_at = card.expires_at, _extended(card, batch, plan, at)
+    if before is not None and before <= at:
+        revive(card, batch, plan, before, at)
     rules = shelf.taxes(batch, at)
     for charge in plan.charges:
         if charge.trigger is Trigger.RECHARGE and charge.effective(at):

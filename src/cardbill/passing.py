@@ -1,8 +1,10 @@
 """What time did to a card: replayed instant by instant before anything else is.
 
 Holds expire, buckets run out, packages are renewed, charges fall due, the card moves to another
-plan, it expires: at one instant in this order. Every step begins with it, so that the ledger
-does not depend on when, or whether, anybody swept. Source: domain.md section 4.
+plan, it expires: at one instant in this order. So a charge that falls due at the very instant of
+expiry is taken, before what is left is lost; a package is no longer renewed then. Every step
+begins with it, so that the ledger does not depend on when, or whether, anybody swept. Source:
+domain.md section 4.
 """
 
 from __future__ import annotations
@@ -105,6 +107,24 @@ def bought(card: Card, batch: Batch, plan: Plan, package: Package, at: datetime)
     _give(card, _Terms(plan, batch, used_on), package, at)
 
 
+def revive(card: Card, batch: Batch, plan: Plan, expired_at: datetime, at: datetime) -> None:
+    """Let a card that had expired go on with the periods that begin after `at`.
+
+    Nothing is made up for the time between: it gets no package and pays no charge for it. What
+    was due by its expiry, and waits for an open call, is still to be paid.
+    """
+    assert card.first_used_at is not None  # noqa: S101  # its account is open
+    terms = _Terms(plan, batch, card.first_used_at.astimezone(batch.zone).date())
+    cycle = _cycle(terms)
+    if card.cycle is not None and cycle is not None and cycle.begin(card.cycle + 1) >= expired_at:
+        card.cycle = cycle.at(at)
+    for charge in plan.charges:
+        if charge.trigger is Trigger.PERIOD:
+            periods = _periods(charge, terms.used_on, batch)
+            if periods.begin(card.periods.get(charge.name, 1)) > expired_at:
+                card.periods[charge.name] = periods.at(at) + 1
+
+
 # -- events --------------------------------------------------------------------------------
 
 
@@ -127,11 +147,10 @@ def _events(card: Card, terms: _Terms | None, shelf: Snapshot, until: datetime) 
     if card.waiting:
         return
     if terms is not None:
-        yield from (
-            event
-            for event in (*_renewals(card, terms), *_charges(card, terms, shelf, until))
-            if not card.expired(event.at)
-        )
+        yield from (event for event in _renewals(card, terms) if not card.expired(event.at))
+        for event in _charges(card, terms, shelf, until):
+            if card.expires_at is None or event.at <= card.expires_at:
+                yield event
     if card.moving is not None:
         yield _Event(card.moving[2], 4, 0, partial(_moves, card, shelf))
     if card.expires_at is not None and (card.available > 0 or card.has_numbers):

@@ -128,7 +128,9 @@ class Plan:
         barred: Prefixes, and names of destination groups, that cannot be called.
         recharge_days: A recharge makes a card good for so many days after its local date, if
             that is longer, but not beyond the batch's expiration date; ``None``: it does not.
-        recharge_revives: A card that has expired can be recharged; needs `recharge_days`.
+        recharge_revives: A card that has expired can be recharged; needs `recharge_days`. For
+            the time in which it was expired it gets no package and pays no charge; its periods
+            go on, as counted from its first use, with the next that begins.
         packages: What its cards get beside their money: at most 50.
         charges: What they pay besides the price of calls, in this order: at most 50.
         routing: In what order carriers are tried, and which earn too little; default: the

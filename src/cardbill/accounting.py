@@ -22,7 +22,7 @@ from cardbill.ledger import EntryKind
 from cardbill.operations import Operation, OperationKind, Request
 from cardbill.packages import Given
 from cardbill.passing import bought, revive
-from cardbill.reach import plan_of
+from cardbill.reach import A_CHARGE_WAITS, plan_of
 from cardbill.status import Status
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def operate(
             recharged(card, batch, plan, amount, shelf, at, reference)
         charging.pay_owed(card, plan.charges, shelf.taxes(batch, at), at, reference)
     elif kind in _TAKEN_OFF:
-        amount = amount or card.available
-        if amount > card.available or not amount:
+        amount = amount or card.spare
+        if amount > card.spare or not amount:
             return short_of_money(card)
         card.post(_TAKEN_OFF[kind], -amount, at, reference)
     elif kind is OperationKind.CHARGE:
@@ -77,7 +77,8 @@ def operate(
         charge = evolve(charge, quantity=charge.quantity * request.quantity)
         amount = charge.units
         rules = shelf.taxes(batch, at)
-        if not charging.take(card, charge, amount, rules, at, reference, shelf):
+        waits = card.waiting and amount > 0  # a charge that fell due before it
+        if waits or not charging.take(card, charge, amount, rules, at, reference, shelf):
             return short_of_money(card)
     else:
         return _buy(card, batch, plan, request, shelf, at, reference)
@@ -170,7 +171,7 @@ def _buy(
         price = Charge(name=package.name, trigger=Trigger.MANUAL, amount=package.price)
         rules = shelf.taxes(batch, at)
         due = charging.asked(card, price, price.units, rules, at, reference, shelf)
-        if sum(amount for _, _, amount in due) > card.available:
+        if sum(amount for _, _, amount in due) > card.spare:
             return short_of_money(card)
         charging.post(card, due, at, reference)
     bought(card, batch, plan, package, at)
@@ -187,8 +188,9 @@ def _charge(plan: Plan, name: str, at: datetime) -> Charge:
 
 
 def short_of_money(card: Card) -> Denied:
-    """Return the denial of a card that has not so much available."""
-    return Denied(reason=Denial.INSUFFICIENT_BALANCE, card_id=card.id)
+    """Return the denial of a card that has not so much to spare."""
+    detail = A_CHARGE_WAITS if card.waiting else ""
+    return Denied(reason=Denial.INSUFFICIENT_BALANCE, detail=detail, card_id=card.id)
 
 
 def record_done(

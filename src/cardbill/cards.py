@@ -124,6 +124,11 @@ class Card:
         """What a new call may cost, in ledger units."""
         return self.balance - self.held
 
+    @property
+    def spare(self) -> int:
+        """What may leave the card, in ledger units: nothing while a charge waits for more."""
+        return 0 if self.waiting else self.available
+
     def expired(self, at: datetime) -> bool:
         """Say whether the card's validity is over at that instant."""
         return self.expires_at is not None and at >= self.expires_at

@@ -46,7 +46,8 @@ def catch_up(card: Card, shelf: Snapshot, at: datetime, *, since: datetime | Non
     """Replay what time did up to and including `at`, instant by instant.
 
     While calls are open, a charge that does not fit into what is available waits, all later
-    ones behind it, and the card's expiry too: what such a call leaves pays them first.
+    ones behind it, a move to another plan and the card's expiry too: what such a call leaves
+    pays them first, and until then nothing leaves the card.
 
     Args:
         card: The card; :attr:`Card.due_at` says afterwards when time changes it next.
@@ -171,16 +172,20 @@ def _bucket_expires(card: Card, number: int, now: datetime) -> bool:
 def _moves(card: Card, shelf: Snapshot, now: datetime) -> bool:
     """Move a card to its next plan: what that renews and charges begins with its next period.
 
-    Packages and charges of an activation are given and taken by an activation only.
+    That is so at the instant of the move, also where it waited behind a charge until `now`; but
+    then a call has just ended, and inactivity is counted from there. Packages and charges of an
+    activation are given and taken by an activation only.
     """
-    card.move(now)
+    assert card.moving is not None  # noqa: S101  # there is such an event
+    at = card.moving[2]
+    card.move(at)
     if (terms := _terms(card, shelf)) is None:
         card.cycle, card.periods, card.idle = None, {}, {}
         return True
     cycle = _cycle(terms)
-    card.cycle = None if cycle is None else cycle.at(now)
+    card.cycle = None if cycle is None else cycle.at(at)
     card.periods = {
-        charge.name: _periods(charge, terms.used_on, terms.batch).at(now) + 1
+        charge.name: _periods(charge, terms.used_on, terms.batch).at(at) + 1
         for charge in terms.plan.charges
         if charge.trigger is Trigger.PERIOD
     }

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from cardbill.plans import Plan
     from cardbill.rating import Limit
 
+A_CHARGE_WAITS = "a charge waits for an open call to end"
+"""Why what is available is not to be had: it is less than that charge, which comes first."""
 _AHEAD = (2 * DAY_SECONDS, 8 * DAY_SECONDS, LONGEST_SPLIT_SECONDS + DAY_SECONDS)
 
 
@@ -98,7 +100,7 @@ def reach(
 
     plan, _ = plan_of(card, batch, shelf)
     if card.waiting:
-        return denied(Denial.INSUFFICIENT_BALANCE, "a charge waits for an open call to end")
+        return denied(Denial.INSUFFICIENT_BALANCE, A_CHARGE_WAITS)
     if len(card.holds) >= plan.calls_at_once:
         return denied(Denial.TOO_MANY_CALLS, f"{len(card.holds)} open")
     if reached := calls_reached(card, plan, at):

@@ -42,8 +42,8 @@ def send(
         return request.again(done)
     if denied := unusable_for(card, request, shelf, at):
         return denied
-    amount = request.amount or card.available
-    if amount > card.available or not amount:
+    amount = request.amount or card.spare
+    if amount > card.spare or not amount:
         return short_of_money(card)
     return _open(card, request, amount, at)
 

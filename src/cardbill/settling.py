@@ -7,13 +7,14 @@ caught up with `at`. Source: domain.md section 4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from attrs import evolve
 
 from cardbill.answers import Denied, Grant
 from cardbill.authorization import blocked, first_use, grant_of, unusable
-from cardbill.buckets import Draw
+from cardbill.buckets import Draw, held
 from cardbill.calls import CallRecord, Outcome, Report
 from cardbill.cards import Card
 from cardbill.catalogue import CARRIER, DECK, Snapshot
@@ -137,14 +138,47 @@ def settle(
         return _same(ended, told)
     if ended.hold is None:
         return _unauthorised(card, call_id, told, number, shelf, at)
-    route = _route(ended.hold, told, shelf)
+    hold = _with_what_is_left(card, ended.hold, ended.draws, told)
+    ended, route = evolve(ended, hold=hold), _route(hold, told, shelf)
     # One call is taxed in one way: once its hold has charged something, by the rules.
     asks = not ended.total_units
-    decision = _decided(card, ended.hold, told, shelf, first=ended.first) if asks else None
+    decision = _decided(card, hold, told, shelf, first=ended.first) if asks else None
     card.records = [r for r in card.records if r.call_id != call_id]
     if told.talk_ms:
-        _answered(card, ended.hold, _answer_of(told, at), shelf)
+        _answered(card, hold, _answer_of(told, at), shelf)
     return card.settle_late(ended, told, route, at, decision)
+
+
+def _with_what_is_left(card: Card, hold: Hold, taken: Sequence[Draw], told: Report) -> Hold:
+    """Return the terms of a call whose hold has ended, with what its buckets can still give.
+
+    What other calls have used since, or has expired, they give no more: that talk time is
+    priced as the tariff says, and a bucket that gives nothing at all waives no fee.
+
+    Args:
+        card: As it stands.
+        hold: As it was granted.
+        taken: What the call has used of buckets before.
+        told: What the switch reports.
+    """
+    buckets = card.buckets
+    there = {
+        draw.bucket: held(taken, draw.bucket)
+        + (card.free_of(buckets[draw.bucket]) if draw.bucket in buckets else 0)
+        for draw in hold.terms.draws
+    }
+    seconds = hold.charged_seconds(told.talk_ms)
+    due = hold.bill(seconds, told.answered_at, first=False)
+    if all(draw.units <= there[draw.bucket] for draw in due.draws):
+        return hold
+    draws = tuple(
+        draw._replace(units=min(draw.units, there[draw.bucket]))
+        for draw in hold.terms.draws
+        if there[draw.bucket] or not draw.units
+    )
+    terms = evolve(hold.terms, draws=draws)
+    amount = max(hold.amount, terms.highest(seconds, hold.granted_at))
+    return evolve(hold, terms=terms, amount=amount)
 
 
 def cancel(card: Card, record: CallRecord | None, call_id: str, at: datetime) -> CallRecord:

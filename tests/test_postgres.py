@@ -151,6 +151,22 @@ def test_a_pool_of_the_callers_is_used_and_left_open(pool):
         assert connection.execute("SELECT count(*) FROM cardbill.card").fetchone()["count"] == 2
 
 
+def test_an_exhausted_pool_of_the_callers_is_waited_for_once(store, postgres):
+    from psycopg_pool import ConnectionPool
+
+    with ConnectionPool(postgres, min_size=1, max_size=1, timeout=0.3, open=True) as pool:
+        with closing(PostgresStorage(pool)) as over, pool.connection():
+            before, began = pool.get_stats().get("requests_errors", 0), time.monotonic()
+            with pytest.raises(StorageUnavailable, match="pool") as refused:
+                over.transact(CARD, deposit)
+            assert pool.get_stats()["requests_errors"] == before + 1
+            assert time.monotonic() - began < 5
+            assert not refused.value.outcome_unknown
+        assert kept(store)[0].balance == 1_000  # nothing was done
+        with closing(PostgresStorage(pool)) as over:  # which is as good as before
+            assert over.transact(CARD, deposit) == 1_001
+
+
 def test_a_connection_of_the_callers_is_used_and_given_back_as_it_was(postgres):
     with psycopg.connect(postgres) as connection:
         with closing(PostgresStorage(connection)) as store:

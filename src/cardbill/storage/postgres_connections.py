@@ -331,7 +331,9 @@ class PooledConnections:
         try:
             connection = self._pool.getconn()
         except FAULTS as error:
-            raise translated(error, broken=True, writing=False) from error
+            # It has waited for as long as its owner let it: that is not done again.
+            problem = f"the pool lent no connection: {type(error).__name__}"
+            raise StorageUnavailable(problem) from error
         try:
             with by_itself(self._of(connection)) as session:
                 yield session

@@ -97,6 +97,41 @@ def test_no_stored_row_has_a_number_any_more(kind: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", STORES)
+def test_a_call_that_nobody_reported_or_swept_is_over_and_loses_its_numbers(
+    kind: str, tmp_path: Path
+):
+    with open_shop(kind, tmp_path, plan=PLAN) as shop:
+        shop.bill.batches.create(evolve(shop.bill.batches.get("B"), name="C"))
+        shop.bill.batches.generate_pins("C")
+        ask(shop, "hung")
+        hung = shop.grant("other-batch", batch="C")
+        over = hung.expires_at
+        shop.clock.tick(days=400)
+        assert shop.bill.purge(before=over, batch="B", **WHY).calls == 0  # not before, but then
+        assert shop.bill.purge(before=over + timedelta(seconds=1), batch="B", **WHY).calls == 1
+        assert [record.number for record in shop.bill.records()] == [""]
+        assert len(traces(shop.bill.storage)) == 1
+        assert shop.bill.purge(before=shop.clock.now, **WHY).calls == 1
+        assert traces(shop.bill.storage) == []
+        assert {record.outcome for record in shop.bill.records()} == {Outcome.EXPIRED}
+        assert shop.bill.settle(hung.handle, talk_ms=61_000, carrier="acme").late
+        shop.check_books()
+
+
+def test_a_card_that_cannot_be_brought_up_to_date_is_reported(tmp_path: Path):
+    with open_shop("sqlite", tmp_path) as shop:
+        for serial in (1, 2):
+            ask(shop, f"hung-{serial}", serial)
+        shop.clock.tick(days=90)
+        connection = sqlite3.connect(shop.folder / "cards.db")
+        with connection:
+            connection.execute("UPDATE card SET state = x'5b5d' WHERE id = 'B/1'")
+        connection.close()
+        done = shop.bill.purge(before=shop.clock.now, **WHY)
+        assert (done.calls, [card for card, _ in done.failures]) == (1, ["B/1"])
+
+
+@pytest.mark.parametrize("kind", STORES)
 def test_a_second_purge_finds_nothing_and_both_are_in_the_log(kind: str, tmp_path: Path):
     with open_shop(kind, tmp_path) as shop:
         call(shop, "old")

@@ -262,7 +262,8 @@ class Engine(CallFlow):
         """Take callers' and called numbers out of the records of calls that ended long ago.
 
         Destinations, amounts and all else stay, and a settle that comes again is answered as
-        before. Calls in progress are untouched. May be repeated, or cut short and repeated.
+        before. Calls in progress are untouched. A call that nobody reported is over when its
+        hold expires, swept or not. May be repeated, or cut short and repeated.
         Who did it, why and how many calls lost their numbers is in the operators' log.
 
         Args:

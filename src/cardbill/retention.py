@@ -17,13 +17,14 @@ from cardbill.errors import CardbillError, InvalidInput, StorageClosed, StorageU
 from cardbill.instants import aware, to_micros
 from cardbill.journal import PURGE
 from cardbill.names import check_reason
-from cardbill.paging import call_rows
+from cardbill.paging import call_rows, due_cards
 
 if TYPE_CHECKING:
     from cardbill.calls import CallRecord
     from cardbill.cards import Card
     from cardbill.journal import Journal
     from cardbill.runner import Runner
+    from cardbill.steps import Decision
     from cardbill.storage.contract import Storage
 
 
@@ -73,26 +74,38 @@ def purge(
     if limit > at:
         raise InvalidInput("before", before, "lies ahead: calls in progress would be next")
 
+    calls, last = 0, to_micros(limit)
+    failures: dict[str, CardbillError] = {}
+
+    def done(card: str, key: str | None, decide: Decision[bool]) -> bool:
+        try:
+            return runner.step(card, key, at, decide)
+        except (StorageUnavailable, StorageClosed):
+            raise
+        except CardbillError as error:
+            failures.setdefault(card, error)
+            return False
+
     def forget(card: Card, record: CallRecord | None, _shelf: object) -> bool:
         if record is None or not record.number or _ended(record) >= limit:
             return False  # another purge was faster, or a late report has come
         card.records.append(record.without_numbers())
         return True
 
-    calls, last = 0, to_micros(limit)
-    failures: dict[str, CardbillError] = {}
     told = {"reason": reason, "before": limit.isoformat()}
     with journal.noted(PURGE, batch or "", actor, **told) as after:
+        for card in due_cards(storage, limit):
+            if batch in (None, card.rpartition("/")[0]):
+                done(card, None, _nothing)  # what time did comes first in any step
         for row in call_rows(storage, batch=batch):
             if row.number and min(row.ended_at, row.recorded_at) < last:
-                try:
-                    calls += runner.step(row.card, row.key, at, forget)
-                except (StorageUnavailable, StorageClosed):
-                    raise
-                except CardbillError as error:
-                    failures.setdefault(row.card, error)
+                calls += done(row.card, row.key, forget)
         after["calls"] = calls
     return Purged(calls=calls, failures=tuple(failures.items()))
+
+
+def _nothing(_card: Card, _record: object, _shelf: object) -> bool:
+    return False
 
 
 def _ended(record: CallRecord) -> datetime:

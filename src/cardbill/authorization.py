@@ -181,7 +181,7 @@ def _decide(
         access=request.access,
         access_leg=access_leg(request.access, card.currency, shelf, at),
     )
-    card.begin(hold, [limit.hours for limit in plan.usage_limits])
+    card.begin(hold, plan.limited_hours)
     return grant_of(card, hold, found.refused)
 
 

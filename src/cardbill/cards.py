@@ -29,7 +29,7 @@ from cardbill.packages import Package, Unit
 from cardbill.routing import Route
 from cardbill.status import Status, derive
 from cardbill.taxengines import NOT_TAXED, TaxDecision
-from cardbill.usagelimits import Slot, noted
+from cardbill.usagelimits import Slot, carried, noted
 
 _ENTRIES = {
     BillKind.PRICE: EntryKind.CALL,
@@ -239,9 +239,25 @@ class Card:
             hold: The money and the terms.
             limits: The hours of the limits of use that its plan has.
         """
+        self.watch(limits, hold.granted_at)
         self.hold(hold)
-        self.usage = {hours: self.usage.get(hours, []) for hours in limits}
         self._note_usage(hold.granted_at, calls=1)
+
+    def watch(self, limits: Sequence[int], at: datetime) -> None:
+        """Keep what its calls do for the limits of use that its plan has now.
+
+        A plan without any changes nothing: the card may move on to one that has some.
+
+        Args:
+            limits: Their hours.
+            at: The instant.
+        """
+        if not limits or list(self.usage) == list(limits):
+            return
+        begun = [] if self.usage else sorted(hold.granted_at for hold in self.holds.values())
+        self.usage = carried(self.usage, limits, at)
+        for granted_at in begun:  # nobody has counted them yet
+            self._note_usage(granted_at, calls=1)
 
     def hold(self, hold: Hold) -> None:
         """Set a granted call's money aside."""

@@ -179,6 +179,8 @@ def _moves(card: Card, shelf: Snapshot, now: datetime) -> bool:
     assert card.moving is not None  # noqa: S101  # there is such an event
     at = card.moving[2]
     card.move(at)
+    assert card.plan is not None  # noqa: S101  # it has just moved to one
+    card.watch(shelf.plan(*card.plan).limited_hours, now)
     if (terms := _terms(card, shelf)) is None:
         card.cycle, card.periods, card.idle = None, {}, {}
         return True

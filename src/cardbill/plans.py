@@ -207,6 +207,11 @@ class Plan:
         named.update(*(charge.destinations for charge in self.charges))
         return sorted(groups_of(named))
 
+    @property
+    def limited_hours(self) -> list[int]:
+        """The windows of its limits of use, in hours."""
+        return [limit.hours for limit in self.usage_limits]
+
     @cached_property
     def minimum_units(self) -> int:
         """The minimum balance in ledger units; 0 where there is none."""

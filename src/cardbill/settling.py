@@ -245,6 +245,7 @@ def _unauthorised(
         amount=terms.highest(seconds, answered),
     )
     _answered(card, hold, answered, shelf)
+    card.watch(plan.limited_hours, at)
     route = _route(hold, told, shelf)
     decision = _decided(card, hold, told, shelf)
     return card.charge_unauthorised(hold, told, route, at, decision)

@@ -1,14 +1,18 @@
 """Limits of use: how many calls a card may begin, and what they may cost, within some hours.
 
 Haste is how stolen and resold cards show. What counts is what happened within the last
-hours, whichever hour of the clock it is. It is kept in 60 slots a limit: so no window of that
-length ever holds more than the limit says, and what happened counts for up to a sixtieth of
-the window longer. Source: domain.md section 4, fraud limits.
+hours, whichever hour of the clock it is. It is kept in 60 slots a limit: so what happened counts
+for up to a sixtieth of the window longer, never shorter, and no window of that length holds more
+than was granted within the limit. What no grant could foresee is taken all the same, and counts
+from then on: a call that is reported after its hold was released, or that was never granted.
+
+A card that moves to another plan takes along what its calls did as far as it was kept, which
+is as far back as the old plan's longest window goes. Source: domain.md section 4, fraud limits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -16,7 +20,7 @@ from attrs import field, frozen
 
 from cardbill import money
 from cardbill.errors import InvalidInput, MissingFields
-from cardbill.instants import to_micros
+from cardbill.instants import from_micros, to_micros
 from cardbill.names import check_count, check_kind
 
 if TYPE_CHECKING:
@@ -42,7 +46,8 @@ class UsageLimit:
         hours: The length of the window that ends now: 1 to 744.
         calls: How many calls may be granted within it; cancelled ones count; ``None``: any.
         spend: What calls may take from the card within it, taxes included, what is held for
-            open ones included; a call is cut short by it; ``None``: any amount.
+            open ones included; a call is cut short by it; ``None``: any amount. A report that
+            comes after its hold was released, and a call that was never granted, may pass it.
 
     Raises:
         MissingFields: Neither calls nor spend is limited.
@@ -109,3 +114,32 @@ def noted(slots: list[Slot], hours: int, at: datetime, calls: int, units: int) -
     else:
         before = slots
     return [*(slot for slot in before if slot[0] >= number - _SLOTS), (number, calls, units)]
+
+
+def carried(
+    kept: Mapping[int, list[Slot]], wanted: Sequence[int], at: datetime
+) -> dict[int, list[Slot]]:
+    """Return what was kept for some windows as it counts for others.
+
+    A window that is new begins with what the shortest one that is no shorter has kept, or the
+    longest there is. What lies within a slot counts as of its end, so that it counts no
+    shorter than it should.
+
+    Args:
+        kept: Slots by the hours of their windows.
+        wanted: The hours of the windows that are needed.
+        at: The instant.
+    """
+    return {hours: kept[hours] if hours in kept else _begun(kept, hours, at) for hours in wanted}
+
+
+def _begun(kept: Mapping[int, list[Slot]], hours: int, at: datetime) -> list[Slot]:
+    if not kept:
+        return []
+    longer = [each for each in kept if each >= hours]
+    source = min(longer) if longer else max(kept)
+    slots: list[Slot] = []
+    for number, calls, units in kept[source]:
+        end = from_micros((number + 1) * _SLOT_MICROS * source - 1)
+        slots = noted(slots, hours, min(end, at), calls, units)
+    return slots

@@ -167,6 +167,9 @@ def _buy(
     found = (p for p in plan.packages if p.name == request.name and p.given is Given.BOUGHT)
     if (package := next(found, None)) is None:
         raise InvalidInput("package", request.name, f"cannot be bought with plan {plan.name!r}")
+    alike = any(bucket.gives(package) for bucket in card.buckets.values())
+    if not alike and not card.has_room(package):
+        raise InvalidInput("package", request.name, "the card has as many as it can hold")
     if package.price is not None:
         price = Charge(name=package.name, trigger=Trigger.MANUAL, amount=package.price)
         rules = shelf.taxes(batch, at)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import evolve, frozen
 
 from cardbill.instants import to_micros
-from cardbill.packages import Unit
+from cardbill.packages import Unit, size_of
+
+if TYPE_CHECKING:
+    from cardbill.packages import Package
 
 _NEVER = 2**63
 
@@ -48,6 +51,20 @@ class Bucket:
         """What has been neither used nor lost, what calls hold included."""
         return self.given - self.used - self.expired
 
+    @property
+    def size(self) -> int:
+        """The bytes that it takes of a card's state, about."""
+        return size_of(self.package, self.destinations)
+
+    def gives(self, package: Package) -> bool:
+        """Whether it is of that package, on the same terms."""
+        return (self.package, self.unit, self.destinations, self.waives_connect_fee) == (
+            package.name,
+            package.unit,
+            package.destinations,
+            package.waives_connect_fee,
+        )
+
 
 class Draw(NamedTuple):
     """What a call holds, or used, of a bucket.
@@ -63,6 +80,20 @@ class Draw(NamedTuple):
     unit: Unit
     units: int
     waives_connect_fee: bool
+
+
+def joined(buckets: Iterable[Bucket], expires_at: datetime | None) -> Bucket | None:
+    """Return the bucket that expires last, which then is good until that instant at least.
+
+    Args:
+        buckets: Those of one package.
+        expires_at: When what is to join them would expire; ``None``: never.
+    """
+    last = max(buckets, key=_expiry, default=None)
+    if last is None or last.expires_at is None:
+        return last
+    until = None if expires_at is None else max(last.expires_at, expires_at)
+    return evolve(last, expires_at=until)
 
 
 def held(draws: Iterable[Draw], bucket: int) -> int:

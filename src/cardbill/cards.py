@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import define, evolve, field, fields
 
-from cardbill.buckets import Bucket, Draw, held
+from cardbill.buckets import Bucket, Draw, held, joined
 from cardbill.calls import CallRecord, Outcome, Report, settled, unreported
 from cardbill.callterms import BillKind
 from cardbill.debts import Debts, owed_of
@@ -25,7 +25,7 @@ from cardbill.holds import Hold
 from cardbill.keyring import ANI
 from cardbill.ledger import Entry, EntryKind
 from cardbill.operations import Operation, Outgoing
-from cardbill.packages import Package, Unit
+from cardbill.packages import ROOM, Package, Unit
 from cardbill.routing import Route
 from cardbill.status import Status, derive
 from cardbill.taxengines import NOT_TAXED, TaxDecision
@@ -68,6 +68,7 @@ class Card:
         answered: It has had a billed call.
         due_at: When time changes it next; ``None``: never, as far as is known.
         waiting: A charge waits until a call ends; only known after a catch-up.
+        grows: This step began something that could be refused, were the card too large.
         entry_count: How many ledger entries it has.
         posted: The sum of its ledger entries by kind.
         holds: Open holds by call id.
@@ -105,6 +106,7 @@ class Card:
     moving: tuple[str, int, datetime] | None = None
     due_at: datetime | None = None
     waiting: bool = field(default=False, eq=False)
+    grows: bool = field(default=False, eq=False)
     entry_count: int = 0
     posted: dict[str, int] = field(factory=dict)
     holds: dict[str, Hold] = field(factory=dict)
@@ -239,6 +241,7 @@ class Card:
             hold: The money and the terms.
             limits: The hours of the limits of use that its plan has.
         """
+        self.grows = True
         self.watch(limits, hold.granted_at)
         self.hold(hold)
         self._note_usage(hold.granted_at, calls=1)
@@ -349,14 +352,18 @@ class Card:
             self.active_at, self.idle = at, dict.fromkeys(self.idle, 1)
 
     def give(self, package: Package, at: datetime, expires_at: datetime | None) -> None:
-        """Give a package; what is carried over joins what is left of it."""
-        alike = (
-            bucket
-            for bucket in self.buckets.values()
-            if package.carry_over
-            and (bucket.package, bucket.expires_at) == (package.name, expires_at)
-        )
-        if (bucket := next(alike, None)) is None:
+        """Give a package; what is carried over joins what is left of it that expires then.
+
+        Where the card has no room for one bucket more, it joins what expires last of the same
+        package, and is good as long as that, or that as long as it. If nothing of it is left
+        and there is no room even so, it is lost at once.
+        """
+        alike = [bucket for bucket in self.buckets.values() if bucket.gives(package)]
+        same = (each for each in alike if package.carry_over and each.expires_at == expires_at)
+        bucket = next(same, None)
+        if bucket is None and not self.has_room(package):
+            bucket = joined(alike, expires_at)
+        if bucket is None:
             self.bucket_count += 1
             bucket = Bucket(
                 number=self.bucket_count,
@@ -367,8 +374,21 @@ class Card:
                 expires_at=expires_at,
                 waives_connect_fee=package.waives_connect_fee,
             )
-        self.buckets[bucket.number] = evolve(bucket, given=bucket.given + package.quantity)
+        bucket = evolve(bucket, given=bucket.given + package.quantity)
         self._note_package(EntryKind.GIVEN, bucket, package.quantity, at)
+        if bucket.number not in self.buckets and not self.has_room(package, 2 * ROOM):
+            self._note_package(EntryKind.LOST, bucket, package.quantity, at)
+        else:
+            self.buckets[bucket.number] = bucket
+
+    def has_room(self, package: Package, room: int = ROOM) -> bool:
+        """Say whether a bucket more of that package fits into so many bytes."""
+        return self.packages_size + package.size <= room
+
+    @property
+    def packages_size(self) -> int:
+        """The bytes that its packages take of its state, about."""
+        return sum(bucket.size for bucket in self.buckets.values())
 
     def run_out(self, number: int, at: datetime) -> None:
         """Let what is left of a bucket expire, but for what calls hold."""

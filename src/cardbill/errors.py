@@ -340,7 +340,11 @@ class RowAltered(RowUnreadable):
 
 
 class CardTooLarge(StorageError):
-    """A card's state would pass 64 KiB; the step was refused."""
+    """A card's state would pass 64 KiB; the step was refused, and the card is as it was.
+
+    Calls, transfers and callers' numbers are refused some KiB before: money that comes back,
+    refunds, recharges, blocking, expiry and the end of open calls find room beside them.
+    """
 
 
 class DuplicateCredential(StorageError):

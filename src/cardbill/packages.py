@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 MOST_CALLS = 1_000_000_000
 MOST_PACKAGES = 50
+ROOM = 16 * 1024
+"""Bytes that a card keeps of its packages, about; twice as many if it must."""
+
+_PLAIN = 96  # bytes that one takes beside its names, at most about
 
 
 class Unit(Enum):
@@ -70,7 +74,9 @@ class Package:
         price: ``Money`` that a package which is bought costs; default: nothing.
         valid: How long it is good, in days, weeks, months or years from the local day on
             which it is given; ``None``: as long as the card, or until the next cycle.
-        carry_over: What is left when a cycle ends stays, as long as `valid` says.
+        carry_over: What is left when a cycle ends stays, as long as `valid` says. A card keeps
+            so many apart as fit into 16 KiB, some hundred; what is given beyond them joins
+            what expires last of the same package, and both are good for the longer time.
         waives_connect_fee: Calls that draw on it pay no connect fee.
 
     Raises:
@@ -124,6 +130,11 @@ class Package:
             return Unit.MONEY
         return Unit.SECONDS if self.calls is None else Unit.CALLS
 
+    @property
+    def size(self) -> int:
+        """The bytes that a card keeps of it, about."""
+        return size_of(self.name, self.destinations)
+
     @cached_property
     def quantity(self) -> int:
         """How much it is: seconds, calls or ledger units."""
@@ -149,11 +160,15 @@ def check_packages(packages: Iterable[Package], currency: str) -> tuple[Package,
     """Return the packages of a plan in that currency.
 
     Raises:
-        InvalidInput: They are no packages, more than 50, or two have one name.
+        InvalidInput: They are no packages, more than 50 or more than a card has room for, or
+            two have one name.
         WrongCurrency: An amount is in another currency.
     """
     found = tuple(check_kind("packages", package, Package) for package in packages)
     check_count("number of packages", len(found), 0, MOST_PACKAGES)
+    if (size := sum(package.size for package in found)) > ROOM:
+        problem = f"bytes of names and destinations: a card has room for {ROOM:,}; use groups"
+        raise InvalidInput("packages", size, problem)
     names = [package.name for package in found]
     for package in found:
         if names.count(package.name) > 1:
@@ -162,6 +177,11 @@ def check_packages(packages: Iterable[Package], currency: str) -> tuple[Package,
             amount = package.amount if package.amount is not None else package.price
             raise WrongCurrency(f"package {package.name}", amount, f"must be in {currency}")
     return found
+
+
+def size_of(package: str, destinations: Iterable[str]) -> int:
+    """Return the bytes that a card keeps of a package of that name, about."""
+    return _PLAIN + sum(len(name.encode()) + 3 for name in (package, *destinations))
 
 
 def _most(unit: Unit) -> int:

@@ -131,7 +131,8 @@ class Plan:
         recharge_revives: A card that has expired can be recharged; needs `recharge_days`. For
             the time in which it was expired it gets no package and pays no charge; its periods
             go on, as counted from its first use, with the next that begins.
-        packages: What its cards get beside their money: at most 50.
+        packages: What its cards get beside their money: at most 50, with names and destinations
+            of 16 KiB in all.
         charges: What they pay besides the price of calls, in this order: at most 50.
         routing: In what order carriers are tried, and which earn too little; default: the
             cheapest first, and all of them.

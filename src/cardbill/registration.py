@@ -121,6 +121,7 @@ def _enter(card: Card, wish: Wish, plan: Plan) -> NotRegistered | None:
         return NotRegistered.LIMIT_REACHED
     for token in pending:
         del card.pending[token]
+    card.grows = True
     if plan.ani_confirm and not wish.confirmed:
         card.pending[wish.token] = wish.sealed or b""
         return NotRegistered.UNCONFIRMED

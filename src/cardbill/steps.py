@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from cardbill.calls import CallRecord
 from cardbill.cards import Card
 from cardbill.catalogue import Snapshot
-from cardbill.errors import CardbillError
+from cardbill.errors import CardbillError, CardTooLarge
 from cardbill.operations import Operation
+from cardbill.packages import ROOM
 from cardbill.passing import catch_up
 from cardbill.proofs import seal_card
 from cardbill.rows import (
@@ -24,10 +25,13 @@ from cardbill.rows import (
     record_to_row,
 )
 from cardbill.seals import Seals
-from cardbill.storage.contract import RecordRow, Step, View
+from cardbill.storage.contract import LARGEST_STATE, RecordRow, Step, View
 from cardbill.taxengines import TaxDecision, TaxRequest
 
 T = TypeVar("T")
+
+_SPARE = 8 * 1024
+"""Bytes of a card's state for what must not fail: money, blocking, expiry, the end of calls."""
 
 Decision = Callable[[Card, Any, Snapshot], T]
 """Changes the card and answers; given the record of what was done under the key (of a call a
@@ -82,6 +86,9 @@ def step(
         ]
         if changed.state == before and not card.entries and not done:
             return Step(outcome)
+        if card.grows and len(changed.state) > _largest(card):
+            problem = f"its state would have {len(changed.state):,} bytes: too many for more calls"
+            raise CardTooLarge(f"card {card.id}: {problem}, transfers or numbers")
         trail, entries, records = trail.followed(
             [entry_to_row(card.id, entry) for entry in card.entries],
             done,
@@ -91,3 +98,9 @@ def step(
         return Step(outcome, seal_card(changed, trail, seals), entries, records)
 
     return run
+
+
+def _largest(card: Card) -> int:
+    """Return how large a card may grow by what can be refused: the rest has room beside it."""
+    packages = 0 if card.cycle is None else max(0, ROOM - card.packages_size)
+    return LARGEST_STATE - _SPARE - packages

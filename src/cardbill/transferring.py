@@ -163,4 +163,5 @@ def _refusal(card: Card, request: Request, shelf: Snapshot, at: datetime) -> Den
 def _open(card: Card, request: Request, amount: int, at: datetime) -> Operation:
     card.post(EntryKind.TRANSFER_OUT, -amount, at, f"transfer_out {request.key}")
     card.outgoing[request.key] = Outgoing(request.other, amount, at)
+    card.grows = True
     return record_done(card, request, amount, at)

@@ -117,6 +117,7 @@ CALL_A = "WHERE card = 'B/3' AND call = 'a'"  # a minute and a second, 0.12 by a
 CALL_B = "WHERE card = 'B/3' AND call = 'b'"  # not answered
 CHARGE_A = "WHERE card = 'B/3' AND kind = 'call'"
 CHEAPER = f"UPDATE entry SET amount = amount + 10, balance_after = balance_after + 10 {CHARGE_A}"
+USED = 1_741_003_200_000_000  # microseconds since 1970
 SEEN = {
     # Money and holds on the card.
     "balance raised": ["UPDATE card SET balance = balance + 1 WHERE id = 'B/3'"],
@@ -145,9 +146,9 @@ SEEN = {
     "totals by kind in the state": [
         f"UPDATE card SET state = {edited(('-120000', '-120001'))} WHERE id = 'B/3'"
     ],
-    "a plan pinned to an unused card": [
-        f"""UPDATE card SET state = {edited(("null,null,null,", 'null,null,["Basic",1],'))}
-        WHERE id = 'B/1'"""
+    "a first use that opened no account": [
+        f"""UPDATE card SET first_used_at = {USED},
+        state = {edited(("null,null,null,", f'null,{USED},["Basic",1],'))} WHERE id = 'B/1'"""
     ],
     "state garbled": ["UPDATE card SET state = x'7b' WHERE id = 'B/3'"],
     "state no UTF-8": ["UPDATE card SET state = x'ff00' WHERE id = 'B/3'"],
@@ -260,6 +261,10 @@ def test_the_audit_complains(books: Shop, what: str):
 
 SEEN_WITH_KEYS = {
     # Nothing contradicts these but the seals.
+    "a plan pinned to an unused card": [
+        f"""UPDATE card SET state = {edited(("null,null,null,", 'null,null,["Basic",1],'))}
+        WHERE id = 'B/1'"""
+    ],
     "version of a card": ["UPDATE card SET version = version + 5 WHERE id = 'B/3'"],
     "instant of an entry": [f"UPDATE entry SET at = at + 1 {CHARGE_A}"],
     "instants of a record": [f"UPDATE record SET recorded_at = recorded_at + 1 {CALL_A}"],

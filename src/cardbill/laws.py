@@ -104,7 +104,8 @@ def ledger(card: Card, entries: list[EntryRow]) -> Iterator[str]:
         yield f"its balance is {card.balance} units, its ledger adds up to {balance}"
     if dict(sums) != card.posted:
         yield "its totals by kind differ from its ledger's"
-    if card.plan is not None and not card.sold and not entries:
+    used_here = card.first_used_at is not None and not card.taken_over
+    if (used_here or card.holds) and not entries:
         yield "it is in use but its account was never opened"
 
 

@@ -160,6 +160,45 @@ def test_packages_begin_with_the_next_cycle_and_those_given_stay(kind, tmp_path)
         shop.check_books()
 
 
+def test_a_card_that_never_had_a_package_gets_those_of_its_new_plan(kind, tmp_path):
+    every = BillingCycle(unit="weeks", count=1)
+    minutes = Package(name="weekly ten", minutes=10, given="cycle")
+    with two_plans(kind, tmp_path, packages=[minutes], billing_cycle=every) as shop:
+        talk(shop, "c1")
+        shop.bill.control.move("B/1", "Other", **WHO)
+        shop.clock.tick(days=1)
+        talk(shop, "c2")  # the card is stored, and read again, in between
+        shop.clock.tick(days=6)
+        assert talk(shop, "c3", 10) == 0
+        shop.check_books()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"amount": usd("0.30"), "destinations": ["44"]},  # another unit
+        {"seconds": 600},  # other destinations
+        {"seconds": 600, "destinations": ["44"], "waives_connect_fee": True},
+    ],
+)
+def test_what_is_carried_over_joins_no_package_that_is_another(kind, tmp_path, other):
+    def extra(**terms: Any) -> dict[str, Any]:
+        package = Package(name="extra", given="cycle", carry_over=True, **terms)
+        return {"packages": [package], "billing_cycle": BillingCycle(unit="weeks", count=1)}
+
+    old = extra(seconds=600, destinations=["44"])
+    with two_plans(kind, tmp_path, old, **extra(**other)) as shop:
+        shop.bill.cancel(shop.grant("c1").handle)
+        shop.bill.control.move("B/1", "Other", **WHO)
+        shop.clock.tick(days=7)
+        shop.bill.sweep()
+        first, second = shop.stored("B/1").buckets.values()
+        assert (first.given, first.unit.value, first.destinations) == (600, "seconds", ("44",))
+        assert second.given == (300_000 if "amount" in other else 600)
+        assert second.destinations == tuple(other.get("destinations", ()))
+        shop.check_books()
+
+
 def test_inactivity_counts_from_the_move(kind, tmp_path):
     every = BillingCycle(unit="days", count=10)
     idle = Charge(name="idle", trigger="inactivity", every=every, amount=usd("0.20"))
@@ -205,6 +244,12 @@ def test_a_card_that_nobody_used_begins_with_the_plan_it_was_moved_to(kind, tmp_
         shop.bill.control.sell("B/1", actor="kiosk")
         assert shop.bill.card("B/1").plan == "Other"
         assert talk(shop, "c1") == UK_MINUTE // 2
+
+
+def test_the_books_of_a_card_that_was_moved_unused_are_clean(kind, tmp_path):
+    with two_plans(kind, tmp_path) as shop:
+        shop.bill.control.move("B/2", "Other", **WHO)
+        shop.check_books()
 
 
 def test_a_later_move_takes_the_place_of_one_that_has_not_happened(kind, tmp_path):

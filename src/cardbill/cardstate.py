@@ -84,7 +84,7 @@ def dump_card(card: Card) -> bytes:
 def _rest(card: Card) -> list[Any]:
     """What only cards of plans with packages, charges or limits of use have, or that move."""
     state = (card.bucket_count, card.debts, card.periods, card.idle, card.outgoing)
-    if not (any(state) or card.usage or card.moving):
+    if not (any(state) or card.usage or card.moving) and card.cycle is None:
         return []
     rest = [
         [_bucket(bucket) for bucket in card.buckets.values()],

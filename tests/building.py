@@ -178,9 +178,10 @@ def open_shop(
     numbers: Iterable[int] = (),
     engine: dict[str, Any] | None = None,
     taxes: Jurisdiction | None = None,
+    keyring: Keyring | None = None,
 ) -> Iterator[Shop]:
     """Open a business over a store of that kind, with the PINs of batch B made."""
-    clock, keyring, url = FakeClock(), Keyring.generate(), address(kind, folder)
+    clock, keyring, url = FakeClock(), keyring or Keyring.generate(), address(kind, folder)
     options: dict[str, Any] = {"clock": clock, "below": KnownNumbers(numbers), **(engine or {})}
     with cardbill.open(url, keyring=keyring, **options) as bill:
         bill.decks.publish("retail", deck(retail, face.currency))

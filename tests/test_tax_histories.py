@@ -2,23 +2,27 @@
 
 The engine is wilful but not forgetful: what it answers follows from the question. It takes more
 than the built-in rules, or less, or names its taxes as they do; it errs, it fails, it does not
-answer. The same history then has the same books on every store, whenever anybody swept.
+answer. The same history then has the same books on every store, whenever anybody swept, and
+however often anybody asked.
 """
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cardbill import TaxAnswer, TaxFallback, TaxLevel, TaxLine, TaxRequest
 from cardbill.taxengines import NOT_TAXED
-from tests import test_sale_machine as machine
+from tests.building import Shop
+from tests.sale.histories import OF_MONEY, Plainly, Played, history, play
+from tests.sale.laws import EVERY_CARD
+from tests.sale.ways import WAYS, difference
 
 HISTORIES = 90
-WAYS = ("more", "less", "nothing", "inside", "own name", "errs", "fails")
+SAYS = ("more", "less", "nothing", "inside", "own name", "errs", "fails")
 
 
 class Wilful:
@@ -29,7 +33,7 @@ class Wilful:
 
     def tax(self, request: TaxRequest, deadline: datetime) -> TaxAnswer:
         rng = random.Random(f"{self.seed} {request}")
-        what = rng.choice(WAYS)
+        what = rng.choice(SAYS)
         self.seen[f"engine: {what}"] += 1
         base = sum(line.amount for line in request.lines if line.taxable)
         nets = [line.amount for line in request.lines]
@@ -49,31 +53,43 @@ class Wilful:
         return TaxAnswer(request.currency, nets, [tax])
 
 
-def play(
-    kind: str, folder: Path, seed: int, sweeps: random.Random | None, seen: Counter[str]
-) -> tuple[Any, Counter[str]]:
-    fallback = list(TaxFallback)[seed % 3]
-    engine = {"tax_engine": Wilful(seed, seen), "tax_fallback": fallback}
-    return machine.play(kind, folder, seed, sweeps, checked=sweeps is not None, engine=engine)
+def taxed_outside(
+    seed: int,
+    kind: str,
+    folder: Path,
+    way: Plainly,
+    laws: frozenset[str] = frozenset(),
+    *,
+    seen: Counter[str] | None = None,
+    look: Callable[[Shop], None] = lambda _shop: None,
+) -> Played:
+    wilful = Wilful(seed, Counter() if seen is None else seen)
+    engine = {"tax_engine": wilful, "tax_fallback": list(TaxFallback)[seed % 3]}
+    return play(history(seed), kind, folder, way, laws, engine=engine, look=look)
 
 
 def one_history(folder: Path, seed: int) -> Counter[str]:
-    folder.mkdir(exist_ok=True)
-    said: Counter[str] = Counter()
-    kinds = ["memory", "sqlite"] if seed % 2 else ["sqlite", "memory"]
-    books, seen = play(kinds[0], folder / "a", seed, random.Random(seed), said)
-    for name, kind, sweeps in (
-        ("b", kinds[1], None),
-        ("c", "memory", random.Random(-1 - seed)),
-    ):
-        assert play(kind, folder / name, seed, sweeps, Counter())[0] == books, f"seed {seed}"
-    for _, entries, records, _ in books:
-        said[NOT_TAXED] += sum(entry.name == NOT_TAXED for entry in entries)
-        said.update(
-            f"decided: {record.tax_decision.fallback}" for record in records if record.tax_decision
-        )
-        said["short of tax"] += sum(bool(r.short) for r in records if r.tax_decision)
-    return seen + said
+    seen: Counter[str] = Counter()
+
+    def look(shop: Shop) -> None:
+        for card in EVERY_CARD:
+            entries, records = shop.bill.entries(card), list(shop.bill.records(card_id=card))
+            seen[NOT_TAXED] += sum(entry.name == NOT_TAXED for entry in entries)
+            decisions = [record.tax_decision for record in records if record.tax_decision]
+            seen.update(f"decided: {decision.fallback}" for decision in decisions)
+            seen["short of tax"] += sum(bool(r.short) for r in records if r.tax_decision)
+
+    own, other = ("memory", "sqlite") if seed % 2 else ("sqlite", "memory")
+    first = taxed_outside(seed, own, folder / own, Plainly(), OF_MONEY, seen=seen, look=look)
+    for name in ("sweeping now and then", "asking again"):
+        again = taxed_outside(seed, other, folder / name, WAYS[name](seed))
+        assert not (found := difference(first, again)), f"seed {seed}: {name} on {other}: {found}"
+    seen.update(
+        f"{told.move.what} error {answer[1]}"
+        for told, answer in zip(history(seed).told, first.answers, strict=True)
+        if answer[0] == "error"
+    )
+    return seen
 
 
 @pytest.mark.parametrize("seed", range(9))
@@ -87,7 +103,7 @@ def test_they_hold_in_many_histories_and_all_of_it_happens(tmp_path: Path):
     for seed in range(100, 100 + HISTORIES):
         seen += one_history(tmp_path / str(seed), seed)
     common = [
-        *(f"engine: {what}" for what in WAYS),
+        *(f"engine: {what}" for what in SAYS),
         *(f"decided: {fallback}" for fallback in (None, *list(TaxFallback)[:2])),
         *(NOT_TAXED, "short of tax", "charge error TaxUnavailable"),
     ]

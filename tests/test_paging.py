@@ -7,7 +7,7 @@ import pytest
 from moneyed import USD, Money
 
 from cardbill.errors import StorageError
-from cardbill.paging import due_cards
+from cardbill.paging import due_cards, job_rows
 from cardbill.storage.contract import Storage
 from cardbill.storage.memory import MemoryStorage
 from tests.building import LIFETIME, Shop, open_shop
@@ -17,6 +17,8 @@ READERS: dict[str, Callable[[Shop], Iterable[object]]] = {
     "entries": lambda shop: shop.bill.entries("B/1"),
     "records": lambda shop: shop.bill.records(batch="B"),
     "find_cards": lambda shop: [shop.bill.reports.utilisation("B")],
+    "jobs": lambda shop: job_rows(shop.bill.storage),
+    "audit_log": lambda shop: [shop.bill.audit().problems == []],
     "due": lambda shop: due_cards(shop.bill.storage, shop.clock.now + LIFETIME),
 }
 

@@ -23,7 +23,7 @@ from cardbill.keymarks import needed_keys
 from cardbill.keyring import ANI
 from cardbill.ledger import PUT_ON, EntryKind
 from cardbill.operations import OperationKind, incoming_key
-from cardbill.paging import entry_rows, record_rows
+from cardbill.paging import card_pages, entry_rows, record_rows
 from cardbill.rows import (
     is_call,
     operation_key,
@@ -204,9 +204,8 @@ class _Books:
         if not isinstance(batch, Batch):
             report.problems.append(f"batch {head.name}: its terms cannot be read")
             return
-        before, after = report.cards, 0
-        while page := storage.find_cards(head.name, after=after):
-            after = page[-1].serial
+        before = report.cards
+        for page in card_pages(storage, head.name):
             listed: dict[str, list[CredentialRow]] = {row.id: [] for row in page}
             for credential in storage.credentials(list(listed)):
                 listed[credential.card].append(credential)
@@ -327,9 +326,7 @@ def _stray_credentials(storage: Storage) -> int:
     for _ in range(3):
         before, found = storage.counts().credentials, 0
         for head in storage.catalogue()[1]:
-            after = 0
-            while head.kind == BATCH and (page := storage.find_cards(head.name, after=after)):
-                after = page[-1].serial
+            for page in card_pages(storage, head.name) if head.kind == BATCH else ():
                 found += len(storage.credentials([row.id for row in page]))
         stray = before - found
         if stray <= 0:

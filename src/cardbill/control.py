@@ -20,6 +20,7 @@ from cardbill.flags import BatchFlags, check_range
 from cardbill.inquiry import CardView, view_of
 from cardbill.instants import aware
 from cardbill.names import check_reason
+from cardbill.paging import card_rows
 from cardbill.passing import catch_up
 from cardbill.plans import check_assignable
 from cardbill.status import TRANSITIONS, Event, Status
@@ -184,13 +185,11 @@ class Control:
             )
             if terms.plan != plan:
                 self._shelf.publish(evolve(terms, plan=plan), expected=newest)
-        moved = after = 0
-        while page := self._storage.find_cards(batch, after=after):
-            for row in page:
-                move = (plan, version, when)
-                moved += self._moved(row.id, move, now, unpinned=not at_once, void=True)[0]
-            after = page[-1].serial
-        return moved
+        move = (plan, version, when)
+        return sum(
+            self._moved(row.id, move, now, unpinned=not at_once, void=True)[0]
+            for row in card_rows(self._storage, batch)
+        )
 
     def sell_range(
         self,
@@ -219,14 +218,12 @@ class Control:
         self._shelf.get(lambda snapshot: snapshot.batch(batch))
         now = self._instant(at)
         self._log("sell", batch, actor, reason, serials=[first, last])
-        sold, after = 0, first - 1
-        while page := self._storage.find_cards(batch, after=after):
-            for row in page:
-                if row.serial > last:
-                    return sold
-                self._step(row.id, Event.SELL, _sell, now)
-                sold += 1
-            after = page[-1].serial
+        sold = 0
+        for row in card_rows(self._storage, batch, after=first - 1):
+            if row.serial > last:
+                break
+            self._step(row.id, Event.SELL, _sell, now)
+            sold += 1
         return sold
 
     def block_batch(self, batch: str, *, actor: str, reason: str) -> BatchFlags:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import field, frozen
@@ -37,6 +36,7 @@ from cardbill.journal import (
 )
 from cardbill.keymarks import compare_keys
 from cardbill.keyring import ANI
+from cardbill.paging import audit_rows, job_rows, suspense_rows
 from cardbill.proofs import (
     Trail,
     card_seal,
@@ -210,7 +210,7 @@ class Evidence:
         self._suspended = set(log.suspended[""])
         self._dropped = set(log.dropped[""])
         self._locks = {group: max(numbers) for group, numbers in log.locks.items()}
-        self._jobs = self._all_jobs()
+        self._jobs = dict(job_rows(self._storage))
         if head is not None and head.position > log.position:
             self._problem(f"log: rows {log.position + 1} to {head.position} were removed")
 
@@ -284,7 +284,7 @@ class Evidence:
         self._check_made(found)
         present = self._check_catalogue()
         events = list(self._check_suspense())
-        jobs = self._all_jobs()
+        jobs = dict(job_rows(self._storage))
         self._check_attempts(opened=(ATTEMPTS, MARK, 1) in present)
         self._read_log()
         log = self._log
@@ -332,11 +332,8 @@ class Evidence:
         return present
 
     def _check_suspense(self) -> Iterator[tuple[str, str]]:
-        after, kept = "", set()
-        while page := self._storage.suspended(after=after):
-            after = page[-1].key
-            for event in page:
-                kept.add((event.key, suspense_digest(event)))
+        rows = suspense_rows(self._storage)
+        kept = {(event.key, suspense_digest(event)) for event in rows}
         for key, _ in sorted(self._suspended - kept):
             self._problem(f"suspense {key!r}: removed or altered")
         yield from kept
@@ -362,17 +359,11 @@ class Evidence:
         for number in sorted(missing):
             self._problem(f"attempts of group {number}: all were removed")
 
-    def _all_jobs(self) -> dict[str, int]:
-        jobs: dict[str, int] = {}
-        while page := self._storage.jobs(after=max(jobs, default="")):
-            jobs.update(page)
-        return jobs
-
     # -- the log --------------------------------------------------------------------------
 
     def _read_log(self) -> None:
         log = self._log
-        for position, row in _pages(self._storage, log.position):
+        for position, row in audit_rows(self._storage, after=log.position):
             if position != log.position + 1 or not follows(position, row, log.seal, self._seals):
                 self._problem(f"log: row {position} was altered, or one before it added or removed")
             log.position, log.seal = position, seal_of(row)
@@ -397,16 +388,6 @@ class Evidence:
 
     def _problem(self, text: str) -> None:
         self._problems.append(text)
-
-
-def _pages(storage: Storage, after: int) -> Iterator[tuple[int, AuditRow]]:
-    def pages() -> Iterator[list[tuple[int, AuditRow]]]:
-        nonlocal after
-        while page := storage.audit_log(after=after):
-            after = page[-1][0]
-            yield page
-
-    return chain.from_iterable(pages())
 
 
 def _set_back(group: int, how: str) -> str:

@@ -35,6 +35,7 @@ from cardbill.journal import DROP, MAKE, REKEY, Journal
 from cardbill.keymarks import check_newest
 from cardbill.names import check_choice, check_count, check_kind, check_reason, check_text
 from cardbill.numbering import claim
+from cardbill.paging import card_pages, card_rows, job_rows
 from cardbill.pins import GUESS_LIMIT, MASK, check_probability, guess_probability
 from cardbill.plans import check_assignable
 from cardbill.rekeying import Mover, Rekeyed
@@ -45,9 +46,7 @@ from cardbill.storage.contract import NewCard
 if TYPE_CHECKING:
     from cardbill.keyring import Keyring
     from cardbill.shelf import Shelf
-    from cardbill.storage.contract import CardRow, Storage
-
-_PAGE = 500
+    from cardbill.storage.contract import Storage
 
 
 class Batches(Collection[Batch]):
@@ -118,7 +117,7 @@ class Batches(Collection[Batch]):
         self._check_plan(batch, plan)
         if batch.plan == plan:
             return
-        in_use = (row.first_used_at is not None for row in self._rows(name))
+        in_use = (row.first_used_at is not None for row in card_rows(self._storage, name))
         if batch.plan is not None and any(in_use):
             raise TermsLocked(
                 f"batch {name!r} has cards in use with plan {batch.plan!r}: "
@@ -272,7 +271,7 @@ class Batches(Collection[Batch]):
         check_count("limit", limit, 1, 10_000)
         now = self._now() if at is None else aware("at", at)
         page: list[IssuedPin] = []
-        for row in self._rows(name, after=check_count("after", after, 0, 2**62)):
+        for row in card_rows(self._storage, name, after=check_count("after", after, 0, 2**62)):
             issued = issued_pin(batch, self._shelf, row, now, self._keyring.seals)
             if wanted is None or issued.status is wanted:
                 page.append(issued)
@@ -415,16 +414,9 @@ class Batches(Collection[Batch]):
             raise KeyMissing("making PINs needs a sealing key: they could never be printed")
         check_newest(self._storage, self._keyring)
 
-    def _rows(self, name: str, *, after: int = 0) -> Iterator[CardRow]:
-        while page := self._storage.find_cards(name, after=after, limit=_PAGE):
-            after = page[-1].serial
-            yield from page
-
     def _lines(self, batch: Batch, at: datetime, *, with_pins: bool) -> Iterator[str]:
         yield csv_line(export_columns(batch))
-        after = 0
-        while page := self._storage.find_cards(batch.name, after=after, limit=_PAGE):
-            after = page[-1].serial
+        for page in card_pages(self._storage, batch.name):
             shown = self._unsealed([row.id for row in page], batch) if with_pins else {}
             for row in page:
                 number = shown.get(row.id, MASK)
@@ -443,12 +435,9 @@ class Batches(Collection[Batch]):
     @contextmanager
     def _noted(self, name: str, job: str, count: int) -> Iterator[None]:
         """Note the making of PINs before and after, unless the job was done before."""
-        after = ""
-        while page := self._storage.jobs(after=after):
-            if any(done == job for done, _ in page):
-                yield
-                return
-            after = page[-1][0]
+        if any(done == job for done, _ in job_rows(self._storage)):
+            yield
+            return
         with self._journal.noted(MAKE, name, job=job, count=count):
             yield
 

@@ -18,6 +18,7 @@ from attrs import frozen
 from cardbill.errors import CardbillError, DuplicateCredential, StorageClosed, StorageUnavailable
 from cardbill.keymarks import needed_keys, retire
 from cardbill.keyring import ANI, Secret
+from cardbill.paging import card_pages
 from cardbill.storage.contract import CredentialRow
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from cardbill.keyring import Keyring
     from cardbill.runner import Runner
     from cardbill.storage.contract import Storage
-
-_PAGE = 500
 
 
 @frozen(kw_only=True)
@@ -241,9 +240,7 @@ class Mover:
         return any(row.sealed is None for row in self._rows(card_id, kind, older).values())
 
     def _cards(self, name: str) -> Iterator[tuple[str, list[CredentialRow]]]:
-        after = 0
-        while page := self._storage.find_cards(name, after=after, limit=_PAGE):
-            after = page[-1].serial
+        for page in card_pages(self._storage, name):
             rows: dict[str, list[CredentialRow]] = {card.id: [] for card in page}
             for row in self._storage.credentials(list(rows)):
                 rows[row.card].append(row)

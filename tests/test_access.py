@@ -23,7 +23,7 @@ from cardbill import (
     Stage,
 )
 from cardbill.access import plain_access
-from cardbill.catalogue import ACCESS, decode, encode
+from cardbill.catalogueitems import ACCESS, decode, encode
 from cardbill.dialled import Dialled, join, parse
 from cardbill.errors import InvalidInput, MissingFields, UnknownName
 from tests.building import STORES, UK, UK_E164, Shop, open_shop

@@ -32,18 +32,8 @@ from cardbill import (
     Validity,
     rate,
 )
-from cardbill.catalogue import (
-    ACCESS,
-    BATCH,
-    CARRIER,
-    DECK,
-    EXCHANGE,
-    PLAN,
-    NotLoaded,
-    Snapshot,
-    decode,
-    encode,
-)
+from cardbill.catalogue import NotLoaded, Snapshot
+from cardbill.catalogueitems import ACCESS, BATCH, CARRIER, DECK, EXCHANGE, PLAN, decode, encode
 from cardbill.errors import RowUnreadable, SchemaTooNew, UnknownName
 from cardbill.money import MAX_UNITS, coin, money
 from cardbill.names import check_name

@@ -29,7 +29,8 @@ from cardbill import (
     authorization,
 )
 from cardbill.cards import Card
-from cardbill.catalogue import Snapshot, encode
+from cardbill.catalogue import Snapshot
+from cardbill.catalogueitems import dated, encode
 from cardbill.errors import (
     CallEnded,
     CardbillError,
@@ -477,7 +478,7 @@ def world(reasons: set[str]) -> tuple[Card, Snapshot]:
     named += [("deck", "retail", encode(retail)[2]), ("deck", "cost", encode(cost)[2])]
     snapshot = Snapshot(1, {(kind, name): 1 for kind, name, _ in named})
     for kind, name, content in named:
-        snapshot.put(kind, name, 1, content)
+        snapshot.put(kind, name, 1, dated(kind, content, START))
     return card, snapshot
 
 

@@ -72,7 +72,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "usagelimits",
         "saleterms",
     ),
-    ("flags", "carriers", "routing", "plans", "catalogue"),
+    ("flags", "carriers", "routing", "plans", "catalogueitems", "catalogue"),
     (
         "holds",
         "calls",

@@ -25,7 +25,7 @@ from cardbill import (
     place_of,
 )
 from cardbill.callerid import registrable
-from cardbill.catalogue import ACCESS, decode, encode
+from cardbill.catalogueitems import ACCESS, decode, encode
 from cardbill.errors import ExtraMissing, InvalidInput, InvalidNumber
 from cardbill.numberplans import check_number, country_code, phone_number
 from tests.building import open_shop
@@ -303,7 +303,7 @@ def test_plain_dialling_does_not_load_the_package():
     run("""
         import sys
         import cardbill
-        from cardbill.catalogue import decode, encode
+        from cardbill.catalogueitems import decode, encode
         plan = cardbill.NORTH_AMERICA
         assert plan.called("011442071234567") == "442071234567"
         access = cardbill.AccessNumber(number="18005551234", dial_plan=plan)

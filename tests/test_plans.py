@@ -9,7 +9,7 @@ import pytest
 from moneyed import EUR, Money
 
 from cardbill import Batch, BillingCycle, CycleUnit, Plan
-from cardbill.catalogue import decode, encode
+from cardbill.catalogueitems import decode, encode
 from cardbill.errors import (
     FloatRefused,
     InexactAmount,

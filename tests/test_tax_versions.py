@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from cardbill import BillingCycle, Jurisdiction, Tax, TaxRegions, catalogue
+from cardbill import BillingCycle, Jurisdiction, Tax, TaxRegions
 from cardbill.errors import InvalidInput
 from tests.building import START, Shop, open_shop
 from tests.test_sold_with import CENT, call, fee, posted, taxed
@@ -80,17 +80,6 @@ def test_the_same_jurisdiction_later_is_no_new_version(tmp_path: Path):
         shop.clock.tick(days=1)
         assert publish(shop, evolve(DUES, percent=11)) == 2
         assert shop.bill.jurisdictions.get("X") == place(evolve(DUES, percent=11))
-
-
-def test_a_version_kept_without_its_instant_counts_for_all_time(tmp_path: Path):
-    """As all did before instants were kept."""
-    with taxed("sqlite", tmp_path, DUES, charges=[WEEKLY]) as shop:
-        use(shop)
-        shop.clock.tick(days=8)
-        kind, name, content = catalogue.encode(place(evolve(DUES, percent=20)))
-        shop.bill._journal.publish(kind, name, content, expected=1)
-        shop.bill.sweep()
-        assert ("tax", "dues", -20 * CENT) in posted(shop, "T/1")
 
 
 # -- taxed once --------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from cardbill.books import (
     seal_state,
     total_of,
 )
-from cardbill.catalogue import ATTEMPTS
+from cardbill.catalogueitems import ATTEMPTS
 from cardbill.errors import RowAltered, StorageUnavailable, VersionConflict
 from cardbill.journal import SET_BACK
 from cardbill.storage.contract import Tally

@@ -16,7 +16,7 @@ from attrs import define, field
 from cardbill import laws
 from cardbill.batches import Batch
 from cardbill.cards import Card
-from cardbill.catalogue import BATCH, decode
+from cardbill.catalogueitems import BATCH, decode
 from cardbill.errors import CardbillError
 from cardbill.evidence import DAMAGE, AuditHead, Evidence
 from cardbill.keymarks import needed_keys

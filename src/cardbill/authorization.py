@@ -18,7 +18,8 @@ from cardbill.answers import Caller, Credential, Denied, Grant, TalkTime
 from cardbill.batches import Batch, FirstUse, Validity
 from cardbill.calls import CallRecord, make_handle
 from cardbill.cards import Card
-from cardbill.catalogue import DECK, Snapshot
+from cardbill.catalogue import Snapshot
+from cardbill.catalogueitems import DECK
 from cardbill.denials import Denial
 from cardbill.errors import CallEnded, IdempotencyMismatch
 from cardbill.holds import Hold, LimitedBy, held_for

@@ -147,7 +147,7 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         due_at=_instant(due_at),
         buckets={stored[0]: _load_bucket(stored) for stored in buckets},
         bucket_count=bucket_count,
-        debts={name: _load_debts(debts) for name, debts in owed.items()},
+        debts={name: tuple(Debt(*debt) for debt in debts) for name, debts in owed.items()},
         periods=dict(periods),
         idle=dict(idle),
         cycle=cycle,
@@ -354,12 +354,6 @@ def _draw(draw: Draw) -> list[Any]:
 def _load_draw(stored: Sequence[Any]) -> Draw:
     bucket, unit, units, waives = stored
     return Draw(bucket, _UNITS[unit], units, bool(waives))
-
-
-def _load_debts(stored: int | Sequence[Any]) -> tuple[Debt, ...]:
-    if isinstance(stored, int):  # of before each debt was kept: all of a charge as one
-        return (Debt(stored),)
-    return tuple(Debt(*debt) for debt in stored)
 
 
 def _bucket(bucket: Bucket) -> list[Any]:

@@ -14,7 +14,8 @@ from attrs import evolve
 
 from cardbill import saletaxes
 from cardbill.cards import Card
-from cardbill.catalogue import BATCH, FLAGS, PLAN, Snapshot
+from cardbill.catalogue import Snapshot
+from cardbill.catalogueitems import BATCH, FLAGS, PLAN
 from cardbill.errors import InvalidInput, TransitionRefused
 from cardbill.flags import BatchFlags, check_range
 from cardbill.inquiry import CardView, view_of

@@ -19,7 +19,7 @@ from cardbill.callers import Callers
 from cardbill.callflow import CallFlow
 from cardbill.calls import CallRecord, Outcome
 from cardbill.carriers import check_busy
-from cardbill.catalogue import ATTEMPTS
+from cardbill.catalogueitems import ATTEMPTS
 from cardbill.control import Control
 from cardbill.dialing import NORTH_AMERICA, DialPlan, caller_number
 from cardbill.errors import (

@@ -18,7 +18,7 @@ from attrs import field, frozen
 
 from cardbill.attempts import MARK
 from cardbill.books import GROUPS, group_of, groups
-from cardbill.catalogue import ATTEMPTS, KEY, NUMBERING, decode
+from cardbill.catalogueitems import ATTEMPTS, KEY, NUMBERING, decode
 from cardbill.errors import CardbillError, KeyringError, RowAltered
 from cardbill.journal import (
     BEGUN,

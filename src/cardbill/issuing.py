@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from attrs import evolve
 
 from cardbill.batches import Batch
-from cardbill.catalogue import BATCH
+from cardbill.catalogueitems import BATCH
 from cardbill.csvfiles import csv_line
 from cardbill.errors import (
     DuplicateName,

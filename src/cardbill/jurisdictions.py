@@ -8,7 +8,7 @@ order in which they are written down. Source of the rules: domain.md section 6.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property
@@ -35,8 +35,6 @@ PARTS_PER_PERCENT = RATE_PARTS // 100
 HIGHEST_PERCENT = 1_000
 HIGHEST_TIER = 9
 MOST_TAXES = 200
-
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 Moment = date | datetime
 """A local date in the jurisdiction's time zone, or an aware instant."""
@@ -322,20 +320,19 @@ class Jurisdiction:
 
 
 class Earlier(NamedTuple):
-    """A version of a jurisdiction that was in force, from when until when; ``None``: always."""
+    """A version of a jurisdiction that was in force, from when until when."""
 
     jurisdiction: Jurisdiction
-    begin: datetime | None
+    begin: datetime
     end: datetime
 
     @property
     def taxed_sales_from(self) -> datetime | None:
         """The first instant at which it taxed the sale of a card; ``None``: it never did."""
-        first = self.begin or _EARLIEST
         begun = [
-            max(begin or first, first)
+            self.begin if begin is None else max(begin, self.begin)
             for begin, end in self.jurisdiction.windows(TaxOn.SALE)
-            if end is None or first < end
+            if end is None or self.begin < end
         ]
         return min((begin for begin in begun if begin <= self.end), default=None)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cardbill.catalogue import KEY
+from cardbill.catalogueitems import KEY
 from cardbill.errors import KeyMissing, VersionConflict, WrongKey
 from cardbill.seals import SEAL_BYTES
 

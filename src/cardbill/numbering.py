@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from cardbill.catalogue import BATCH, NUMBERING
+from cardbill.catalogueitems import BATCH, NUMBERING
 from cardbill.errors import DuplicateName, InvalidInput, VersionConflict
 
 if TYPE_CHECKING:

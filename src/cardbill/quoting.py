@@ -18,7 +18,8 @@ from cardbill.authorization import decide, first_use
 from cardbill.bands import DAY_SECONDS
 from cardbill.batches import Batch
 from cardbill.cards import Card
-from cardbill.catalogue import DECK, Snapshot
+from cardbill.catalogue import Snapshot
+from cardbill.catalogueitems import DECK
 from cardbill.decks import Deck, DeckRow, Match
 from cardbill.explaining import Explanation, decimal_text, explain
 from cardbill.holds import LimitedBy, limiting

@@ -18,7 +18,8 @@ from cardbill.answers import Credential, Denied
 from cardbill.bands import DAY_SECONDS
 from cardbill.buckets import offered
 from cardbill.callterms import CallCharge, CallTerms
-from cardbill.catalogue import PLAN, Snapshot
+from cardbill.catalogue import Snapshot
+from cardbill.catalogueitems import PLAN
 from cardbill.charges import OF_A_CALL, Charge, Trigger
 from cardbill.denials import Denial
 from cardbill.holds import LimitedBy, limiting

@@ -17,7 +17,8 @@ from cardbill.authorization import blocked, first_use, grant_of, unusable
 from cardbill.buckets import Draw, held
 from cardbill.calls import CallRecord, Outcome, Report
 from cardbill.cards import Card
-from cardbill.catalogue import CARRIER, DECK, Snapshot
+from cardbill.catalogue import Snapshot
+from cardbill.catalogueitems import CARRIER, DECK
 from cardbill.denials import Denial
 from cardbill.errors import CallEnded, IdempotencyMismatch, InvalidInput, UnknownCall
 from cardbill.exchange import Quote, itself

@@ -9,10 +9,11 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from cardbill import catalogue
+from cardbill import catalogueitems
 from cardbill.access import AccessNumber, plain_access
 from cardbill.carriers import Carrier
-from cardbill.catalogue import EXCHANGE, RATES, Item, NotLoaded, Snapshot
+from cardbill.catalogue import NotLoaded, Snapshot
+from cardbill.catalogueitems import EXCHANGE, RATES, Item
 from cardbill.decks import Deck
 from cardbill.errors import InvalidInput, InvalidNumber, WrongCurrency
 from cardbill.exchange import ExchangeRates
@@ -91,16 +92,16 @@ class Shelf:
         Raises:
             VersionConflict: Somebody else published that name meanwhile.
         """
-        kind, own, content = catalogue.encode(item)
+        kind, own, content = catalogueitems.encode(item)
         name = name or own
         if expected is None:
             self.refresh()
             expected = self.snapshot.version(kind, name)
         if expected:
-            before, _ = catalogue.undated(kind, self._journal.content(kind, name, expected))
-            if before == content:
+            newest = self._journal.content(kind, name, expected)
+            if catalogueitems.undated(kind, newest) == content:
                 return expected
-        content = catalogue.dated(kind, content, self.now())
+        content = catalogueitems.dated(kind, content, self.now())
         return self._journal.publish(kind, name, content, expected=expected)
 
 
@@ -124,7 +125,7 @@ class Collection(Generic[T]):
 class Decks(Collection[Deck]):
     """Rate decks."""
 
-    _kind = catalogue.DECK
+    _kind = catalogueitems.DECK
 
     def publish(self, name: str, deck: Deck) -> int:
         """Publish a deck under a name; calls authorized from now on are priced by it.
@@ -157,7 +158,7 @@ class Decks(Collection[Deck]):
 class Plans(Collection[Plan]):
     """Subscription plans."""
 
-    _kind = catalogue.PLAN
+    _kind = catalogueitems.PLAN
 
     def publish(self, plan: Plan) -> int:
         """Publish a plan; cards used for the first time from now on are pinned to it.
@@ -192,7 +193,7 @@ class Plans(Collection[Plan]):
 class Groups(Collection[DestinationGroup]):
     """Destination groups."""
 
-    _kind = catalogue.GROUP
+    _kind = catalogueitems.GROUP
 
     def publish(self, group: DestinationGroup) -> int:
         """Publish a destination group; what names it counts by it from now on.
@@ -217,7 +218,7 @@ class Groups(Collection[DestinationGroup]):
 class Jurisdictions(Collection[Jurisdiction]):
     """Tax jurisdictions."""
 
-    _kind = catalogue.JURISDICTION
+    _kind = catalogueitems.JURISDICTION
 
     def publish(self, jurisdiction: Jurisdiction) -> int:
         """Publish a jurisdiction; what happens from now on is taxed by it.
@@ -237,7 +238,7 @@ class Jurisdictions(Collection[Jurisdiction]):
         """
         check_kind("jurisdiction", jurisdiction, Jurisdiction)
         newest = self.version(jurisdiction.name)
-        for name in self._shelf.get(lambda snapshot: snapshot.names(catalogue.BATCH)):
+        for name in self._shelf.get(lambda snapshot: snapshot.names(catalogueitems.BATCH)):
             batch = self._shelf.get(partial(Snapshot.batch, name=name))
             if batch.taxed_in is not None and jurisdiction.name in batch.taxed_in.names:
                 self.check(batch, jurisdiction)
@@ -276,9 +277,11 @@ class Jurisdictions(Collection[Jurisdiction]):
 
     def _earlier(self, batch: Batch, changed: Jurisdiction | None) -> Iterator[Earlier]:
         """Yield what was in force since there is a batch, and is not or will not be any more."""
-        if batch.taxed_in is None or not self._shelf.snapshot.version(catalogue.BATCH, batch.name):
+        if batch.taxed_in is None or not self._shelf.snapshot.version(
+            catalogueitems.BATCH, batch.name
+        ):
             return  # no card of it was sold yet
-        created = self._published(catalogue.BATCH, batch.name, 1)
+        created = self._published(catalogueitems.BATCH, batch.name, 1)
         for name in batch.taxed_in.names:
             begin, newest = created, self.version(name)
             for version in range(1, newest + 1):
@@ -288,13 +291,13 @@ class Jurisdictions(Collection[Jurisdiction]):
                     end = self._shelf.now()
                 else:
                     continue  # it is in force
-                if end is None or (created is not None and end < created):
-                    continue  # nobody was taxed by it, as far as is known
+                if end < created:
+                    continue  # nobody was taxed by it
                 read = partial(Snapshot.jurisdiction, name=name, version=version)
                 yield Earlier(self._shelf.get(read), begin, end)
                 begin = end
 
-    def _published(self, kind: str, name: str, version: int) -> datetime | None:
+    def _published(self, kind: str, name: str, version: int) -> datetime:
         read = partial(Snapshot.published_at, kind=kind, name=name, version=version)
         return self._shelf.get(read)
 
@@ -302,7 +305,7 @@ class Jurisdictions(Collection[Jurisdiction]):
 class Carriers(Collection[Carrier]):
     """Carriers."""
 
-    _kind = catalogue.CARRIER
+    _kind = catalogueitems.CARRIER
 
     def publish(self, carrier: Carrier) -> int:
         """Publish a carrier; calls authorized from now on may go by it.
@@ -384,7 +387,7 @@ def _published(snapshot: Snapshot) -> ExchangeRates | None:
 
 
 def _currencies(snapshot: Snapshot) -> set[str]:
-    plans = {snapshot.plan(name).currency for name in snapshot.names(catalogue.PLAN)}
+    plans = {snapshot.plan(name).currency for name in snapshot.names(catalogueitems.PLAN)}
     return plans | {deck.currency for _, deck in snapshot.carriers()}
 
 
@@ -398,7 +401,7 @@ def _check_rate(shelf: Shelf, field: str, currency: str) -> None:
 class AccessNumbers(Collection[AccessNumber]):
     """Access numbers, named by their digits."""
 
-    _kind = catalogue.ACCESS
+    _kind = catalogueitems.ACCESS
 
     def publish(self, access: AccessNumber) -> int:
         """Publish an access number; calls from now on are read as it says.

@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from cardbill.catalogue import PLAN
+from cardbill.catalogueitems import PLAN
 from cardbill.errors import InvalidInput
 from cardbill.instants import zone
 from cardbill.ledger import Entry, EntryKind

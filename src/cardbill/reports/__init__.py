@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from cardbill.calls import CallRecord, Outcome
-from cardbill.catalogue import BATCH
+from cardbill.catalogueitems import BATCH
 from cardbill.decks import Deck
 from cardbill.denialcounts import DenialCount, DenialCounts
 from cardbill.errors import InvalidInput

@@ -49,7 +49,7 @@ class Accounts:
     Every call names a key that the host makes, one per request: the same again is answered as
     the first time and marked ``replayed``. A refusal is a :class:`Denied`, and is not
     remembered; but for that of a card that another one gives to. While a charge waits for an
-    open call to end, what is available is kept for it, and no money leaves the card.
+    open call to end, what is available is kept for it: nothing that takes money is done.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ def catch_up(card: Card, shelf: Snapshot, at: datetime, *, since: datetime | Non
 
     While calls are open, a charge that does not fit into what is available waits, all later
     ones behind it, a move to another plan and the card's expiry too: what such a call leaves
-    pays them first, and until then nothing leaves the card.
+    pays them first, and until then nobody takes money off the card by hand.
 
     Args:
         card: The card; :attr:`Card.due_at` says afterwards when time changes it next.

@@ -162,6 +162,8 @@ def _with_what_is_left(card: Card, hold: Hold, taken: Sequence[Draw], told: Repo
         taken: What the call has used of buckets before.
         told: What the switch reports.
     """
+    if not hold.terms.draws:
+        return hold
     buckets = card.buckets
     there = {
         draw.bucket: held(taken, draw.bucket)

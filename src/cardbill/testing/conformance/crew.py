@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -150,7 +150,6 @@ def _serve(line: Connection) -> None:
                 line.recv()
                 answer = told.work(store, lambda word: send(line, _Said(word)), *told.request)
             send(line, _Said(answer, last=True))
-        except (BrokenPipeError, EOFError):
-            return
-        except BaseException:  # noqa: BLE001  # the test is told of it
-            send(line, _Said(traceback.format_exc(), last=True, failed=True))
+        except BaseException:  # noqa: BLE001  # the test is told of it, if it is still there
+            with suppress(OSError):
+                send(line, _Said(traceback.format_exc(), last=True, failed=True))

@@ -105,6 +105,8 @@ class Business(Calls):
             package = next((p for p in self.packages(card, "bought") if p.name == name), None)
             if package is None:
                 raise Refused("InvalidInput")
+            if not (self.left_of(card, package) or card.room(package)):
+                raise Refused("InvalidInput")
             amount = units(package.price)
             line = Line("surcharge", amount)
             due = self.taxes(self.now).total([line])

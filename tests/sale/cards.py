@@ -136,6 +136,13 @@ class Card:
     answered: bool = False
     waits: bool = False
 
+    def room(self, package: Package, rooms: int = 1) -> bool:
+        """Say whether so many times 16 KiB hold a bucket of a package beside those it has."""
+        taken = [bucket.package for bucket in self.buckets.values() if bucket.left]
+        names = [name for each in (*taken, package) for name in (each.name, *each.destinations)]
+        size = 96 * (len(taken) + 1) + sum(len(name.encode()) + 3 for name in names)
+        return size <= rooms * 16 * 1024
+
     def copy(self) -> Card:
         """Return a card of its own: nothing that happens to it happens to this one."""
         mine = {name: copy(value) for name, value in self.__dict__.items()}

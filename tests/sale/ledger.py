@@ -208,30 +208,45 @@ class Ledger:
     def give(self, card: Card, package: Package, at: datetime, until: datetime | None) -> None:
         if package.valid:
             until = min(filter(None, (self.begin(at, package.valid, 1), until)))
-        joined = [
-            number
-            for number, bucket in card.buckets.items()
-            if package.carry_over
-            and bucket.left
-            and (bucket.package.name, bucket.expires) == (package.name, until)
-            and alike(bucket.package, package)
-        ]
-        number = joined[0] if joined else len(card.buckets) + 1
+        same = self.left_of(card, package)
+        joined = [n for n in same if package.carry_over and card.buckets[n].expires == until]
         self.seen["carried over"] += bool(joined)
         self.seen["another package of the name"] += any(
             b.left and b.package.name == package.name and not alike(b.package, package)
             for b in card.buckets.values()
             if package.carry_over and not joined
         )
+        if not joined and same and not card.room(package):
+            self.seen["joined for want of room"] += 1
+            ends = [card.buckets[number].expires for number in same]
+            latest = None if None in ends else max(filter(None, ends))
+            joined = [number for number in same if card.buckets[number].expires == latest]
+            until = None if None in (latest, until) else max(filter(None, (latest, until)))
+            card.buckets[joined[0]].expires = until
+        lost = not joined and not card.room(package, rooms=2)
         if package.amount is not None:
             unit, quantity = "money", units(package.amount)
         elif package.calls is not None:
             unit, quantity = "calls", package.calls
         else:
             unit, quantity = "seconds", package.seconds or 0
+        number = joined[0] if joined else len(card.buckets) + 1
         bucket = card.buckets.setdefault(number, Bucket(package, unit, 0, until))
-        bucket.left += quantity
         card.post(at, "given", 0, f"bucket {number}", package.name, quantity)
+        if lost:
+            card.post(at, "lost", 0, f"bucket {number}", package.name, quantity)
+        else:
+            bucket.left += quantity
+
+    def left_of(self, card: Card, package: Package) -> list[int]:
+        """Return the numbers of what is left of a package."""
+        return [
+            number
+            for number, bucket in card.buckets.items()
+            if bucket.left
+            and bucket.package.name == package.name
+            and alike(bucket.package, package)
+        ]
 
     def fees(self, card: Card) -> Iterator[Event]:
         for place, charge in enumerate(self.charges(card)):

@@ -50,6 +50,7 @@ def test_a_flat_tax_on_a_debt_is_paid_once_with_its_first_part(
         assert taken(shop, EntryKind.TAX) == [10]
         assert taken(shop, EntryKind.CHARGE) == [30]
         assert shop.stored("T/1").owed == {"dues": (60 if inclusive else 70) * CENT}
+        assert shop.bill.card("T/1").owed == Money(60 if inclusive else 70, USD) / 100
         pay(shop, 30, 30, 30)
         assert taken(shop, EntryKind.TAX) == [10]
         assert taken(shop, EntryKind.CHARGE) == [30, 30, 30, *([] if inclusive else [10])]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cardbill.audit import AuditReport
     from cardbill.bands import Band, BandRating
     from cardbill.batches import Batch, FirstUse, Validity
+    from cardbill.buckets import PackageAmount
     from cardbill.calls import CallRecord, Outcome
     from cardbill.carriers import Carrier
     from cardbill.charges import Charge, Short, Trigger
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     from cardbill.rerating import Comparison, DestinationComparison
     from cardbill.retention import Purged
     from cardbill.routing import Refused, Route, RouteOrder, Routing
-    from cardbill.statements import PackageAmount, Statement, StatementLine
+    from cardbill.statements import Statement, StatementLine
     from cardbill.status import Status
     from cardbill.taxengines import TaxAnswer, TaxDecision, TaxEngine, TaxFallback, TaxRequest
     from cardbill.taxes import PriceLine, Taxed, TaxLine
@@ -85,6 +86,7 @@ _HOMES = {
     "answers": ("Caller", "Denied", "Grant", "TalkTime"),
     "bands": ("Band", "BandRating"),
     "batches": ("Batch", "FirstUse", "Validity"),
+    "buckets": ("PackageAmount",),
     "calls": ("CallRecord", "Outcome"),
     "ledger": ("Entry", "EntryKind"),
     "charges": ("Charge", "Short", "Trigger"),
@@ -137,7 +139,7 @@ _HOMES = {
     "rerating": ("Comparison", "DestinationComparison"),
     "retention": ("Purged",),
     "routing": ("Refused", "Route", "RouteOrder", "Routing"),
-    "statements": ("PackageAmount", "Statement", "StatementLine"),
+    "statements": ("Statement", "StatementLine"),
     "status": ("Status",),
     "taxengines": ("TaxAnswer", "TaxDecision", "TaxEngine", "TaxFallback", "TaxRequest"),
     "taxes": ("PriceLine", "TaxLine", "Taxed"),

@@ -23,6 +23,23 @@ _NEVER = 2**63
 
 
 @frozen(kw_only=True)
+class PackageAmount:
+    """So much of a package.
+
+    Attributes:
+        package: Its name.
+        unit: What it is counted in.
+        quantity: Seconds, calls or ledger units.
+        expires_at: Until when it is good, of what is left; ``None``: without end.
+    """
+
+    package: str
+    unit: Unit
+    quantity: int
+    expires_at: datetime | None = None
+
+
+@frozen(kw_only=True)
 class Bucket:
     """One package as it was given to a card.
 
@@ -55,6 +72,13 @@ class Bucket:
     def size(self) -> int:
         """The bytes that it takes of a card's state, about."""
         return size_of(self.package, self.destinations)
+
+    @property
+    def rest(self) -> PackageAmount:
+        """What is left, and until when it is good."""
+        return PackageAmount(
+            package=self.package, unit=self.unit, quantity=self.left, expires_at=self.expires_at
+        )
 
     def gives(self, package: Package) -> bool:
         """Whether it is of that package, on the same terms."""

@@ -19,6 +19,7 @@ from cardbill.status import Status
 if TYPE_CHECKING:
     from moneyed import Money
 
+    from cardbill.buckets import PackageAmount
     from cardbill.calls import CallRecord
     from cardbill.catalogue import Snapshot
     from cardbill.ledger import Entry
@@ -35,6 +36,8 @@ class CardView:
         status: Derived at that instant.
         currency: ISO 4217 code.
         face_units, balance_units, held_units: Ledger units; the balance includes holds.
+        owed_units: What is owed of charges, by their names; it stands outside the balance.
+        packages: What is left of its packages, what calls hold of it included.
         first_used_at: ``None``: never used.
         expires_at: ``None``: never, or not before its first use.
         plan, plan_version: The plan it is pinned to; ``None``: not sold or used yet.
@@ -50,6 +53,8 @@ class CardView:
     face_units: int
     balance_units: int
     held_units: int
+    owed_units: dict[str, int]
+    packages: tuple[PackageAmount, ...]
     first_used_at: datetime | None
     expires_at: datetime | None
     plan: str | None
@@ -72,6 +77,11 @@ class CardView:
     def held(self) -> Money:
         """What its open calls may still cost."""
         return money.money(self.held_units, self.currency)
+
+    @property
+    def owed(self) -> Money:
+        """What is owed of charges, in all: it is paid first from what comes onto the card."""
+        return money.money(sum(self.owed_units.values()), self.currency)
 
     @property
     def available(self) -> Money:
@@ -142,6 +152,8 @@ def view_of(card: Card, flags: BatchFlags, at: datetime) -> CardView:
         face_units=card.face,
         balance_units=card.balance,
         held_units=card.held,
+        owed_units=card.owed,
+        packages=tuple(bucket.rest for bucket in card.buckets.values()),
         first_used_at=card.first_used_at,
         expires_at=card.expires_at,
         plan=card.plan and card.plan[0],

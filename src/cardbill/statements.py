@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from cardbill import money
+from cardbill.buckets import PackageAmount
 from cardbill.csvfiles import csv_line
 from cardbill.instants import zone
 from cardbill.ledger import EntryKind
@@ -18,23 +19,6 @@ from cardbill.statementwords import FALLBACK, WORDS
 
 if TYPE_CHECKING:
     from moneyed import Money
-
-
-@frozen(kw_only=True)
-class PackageAmount:
-    """So much of a package.
-
-    Attributes:
-        package: Its name.
-        unit: What it is counted in.
-        quantity: Seconds, calls or ledger units.
-        expires_at: Until when it is good, of what is left; ``None``: without end.
-    """
-
-    package: str
-    unit: Unit
-    quantity: int
-    expires_at: datetime | None = None
 
 
 @frozen(kw_only=True)

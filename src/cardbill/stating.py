@@ -13,12 +13,13 @@ from datetime import datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from cardbill.buckets import PackageAmount
 from cardbill.catalogueitems import PLAN
 from cardbill.errors import InvalidInput
 from cardbill.instants import zone
 from cardbill.ledger import Entry, EntryKind
 from cardbill.locales import locale_of
-from cardbill.statements import PackageAmount, Statement, StatementLine
+from cardbill.statements import Statement, StatementLine
 from cardbill.statementwords import FALLBACK
 
 if TYPE_CHECKING:
@@ -70,15 +71,7 @@ def state(
         opening_units=opening,
         closing_units=lines[-1].balance_units if lines else opening,
         lines=tuple(lines),
-        left=tuple(
-            PackageAmount(
-                package=bucket.package,
-                unit=bucket.unit,
-                quantity=bucket.left,
-                expires_at=bucket.expires_at,
-            )
-            for bucket in card.buckets.values()
-        ),
+        left=tuple(bucket.rest for bucket in card.buckets.values()),
         owed_units=card.owed,
     )
 

@@ -6,7 +6,6 @@ import importlib
 import inspect
 import json
 import pickle
-import pkgutil
 import subprocess
 import sys
 import textwrap
@@ -132,37 +131,6 @@ def test_importing_opens_reads_and_starts_nothing():
     """)
     # The version is looked up in the installed metadata, when it is asked for.
     assert [entry for entry in seen if "dist-info" not in entry[1]] == []
-
-
-def test_every_module_can_be_imported_first():
-    """No module works only because another one was imported before it."""
-    names = [module.name for module in pkgutil.walk_packages(cardbill.__path__, "cardbill.")]
-    names = [name for name in names if "conformance" not in name and "testing" not in name]
-    assert len(names) > 25
-    failed = run(
-        """
-        import importlib, json, os, sys, traceback
-        failed = []
-        for name in sys.argv[1:]:
-            importlib.import_module(name)
-        for name in [name for name in sys.modules if name.startswith("cardbill")]:
-            del sys.modules[name]  # what others wrote stays, to save time
-        for name in sys.argv[1:]:
-            child = os.fork()
-            if child == 0:
-                try:
-                    importlib.import_module(name)
-                except BaseException:
-                    traceback.print_exc()
-                    os._exit(1)
-                os._exit(0)
-            if os.waitpid(child, 0)[1]:
-                failed.append(name)
-        print(json.dumps(failed))
-        """,
-        *names,
-    )
-    assert failed == []
 
 
 # -- public names -------------------------------------------------------------------------------

@@ -4,12 +4,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import given, strategies as st
 from moneyed import EUR, USD, Money
 
 from cardbill import BillingCycle, Package, Plan, Unit
-from cardbill.buckets import Bucket, Draw, drawn, held, offered, run_out, used
+from cardbill.buckets import Bucket, Draw, drawn, held, offered
 from cardbill.errors import InvalidInput, MissingFields, WrongCurrency
 
 NOON = datetime(2025, 3, 3, 12, tzinfo=UTC)
@@ -157,16 +156,3 @@ def test_units_are_taken_in_order_and_never_more_than_there_are(draws, unit):
         assert all(draw.units > 0 and draw.unit is unit for draw in taken)
         full = [draw for draw in draws if draw.unit is unit][: len(taken)]
         assert [draw.units for draw in taken[:-1]] == [draw.units for draw in full[:-1]]
-
-
-@given(with_draws())
-def test_what_no_call_holds_is_lost_at_expiry(case):
-    made, draws = case
-    for bucket in made:
-        after = run_out(bucket, draws)
-        assert after.left == held(draws, bucket.number)
-        assert after.given == after.left + after.used + after.expired
-        assert run_out(after, draws) == after
-        spent = used(after, after.left)
-        assert spent == evolve(after, used=after.used + after.left)
-        assert spent.left == 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from cardbill import keyring, saletaxes
+from cardbill import saletaxes
 from cardbill.answers import Caller, Credential, Denied, Grant, TalkTime
 from cardbill.batches import Batch, FirstUse, Validity
 from cardbill.calls import CallRecord, make_handle
@@ -31,10 +31,6 @@ from cardbill.status import Status
 
 if TYPE_CHECKING:
     from cardbill.access import AccessNumber
-
-
-PIN = keyring.PIN
-"""The kind of credential that a PIN is."""
 
 
 def admit(

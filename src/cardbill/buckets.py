@@ -160,16 +160,5 @@ def drawn(draws: Sequence[Draw], unit: Unit, units: int) -> list[Draw]:
     return taken
 
 
-def used(bucket: Bucket, units: int) -> Bucket:
-    """Return a bucket of which a call has used so much."""
-    return evolve(bucket, used=bucket.used + units)
-
-
-def run_out(bucket: Bucket, draws: Iterable[Draw]) -> Bucket:
-    """Return a bucket after its expiry: what no call holds is lost."""
-    lost = max(0, bucket.left - held(draws, bucket.number))
-    return evolve(bucket, expired=bucket.expired + lost) if lost else bucket
-
-
 def _expiry(bucket: Bucket) -> int:
     return _NEVER if bucket.expires_at is None else to_micros(bucket.expires_at)

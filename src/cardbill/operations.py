@@ -15,7 +15,6 @@ from attrs import evolve, field, frozen
 
 from cardbill import money
 from cardbill.errors import IdempotencyMismatch, InvalidInput
-from cardbill.names import check_choice
 
 if TYPE_CHECKING:
     from moneyed import Money
@@ -160,8 +159,3 @@ def check_key(key: object) -> str:
 def incoming_key(card_id: str, key: str) -> str:
     """Return the key of a transfer on the receiving card: none that a host can choose."""
     return f"{card_id} {key}"
-
-
-def kind_of(value: OperationKind | str) -> OperationKind:
-    """Return a kind of operation, itself or by its value."""
-    return check_choice("operation", value, OperationKind)

@@ -40,7 +40,6 @@ _ALL_STAGED = (
     "WHERE (kind, token) > (%s, %s) ORDER BY kind, token LIMIT %s"
 )
 _STAGED_CARD = f"SELECT {_CARD} FROM pg_temp.staged_card WHERE id = %s"  # noqa: S608
-_COUNT = "SELECT count(*) FROM pg_temp.staged_card"
 _TAKEN = f"SELECT kind, token, card FROM cardbill.credential WHERE {_PLACES}"  # noqa: S608
 _MOVE_CARDS = f"INSERT INTO cardbill.card ({_CARD}) SELECT {_CARD} FROM pg_temp.staged_card"  # noqa: S608
 _MOVE_CREDENTIALS = (

@@ -12,8 +12,8 @@ from cardbill import accounting, money, transferring
 from cardbill.answers import Credential, Denied
 from cardbill.denials import denial_of
 from cardbill.errors import InvalidInput
-from cardbill.names import check_count, check_name, check_reason
-from cardbill.operations import Operation, OperationKind, Request, check_key, incoming_key
+from cardbill.names import check_count, check_id, check_name, check_reason
+from cardbill.operations import Operation, OperationKind, Request, incoming_key
 from cardbill.paging import record_rows
 from cardbill.rows import is_call, operation_from_row, operation_key
 
@@ -182,7 +182,7 @@ class Accounts:
         """
         check_count("quantity", quantity, 1, 1_000_000)
         request = Request(
-            check_key(key), OperationKind.CHARGE, 0, check_name("charge", name), quantity
+            check_id("key", key), OperationKind.CHARGE, 0, check_name("charge", name), quantity
         )
         return self._operate(card_id, request, at, (actor, reason))
 
@@ -195,7 +195,9 @@ class Accounts:
             InvalidInput: The plan has no such package to be bought; or the key cannot be used.
             UnknownName, IdempotencyMismatch, TransitionRefused: As for :meth:`recharge`.
         """
-        request = Request(check_key(key), OperationKind.BUY, 0, check_name("package", package))
+        request = Request(
+            check_id("key", key), OperationKind.BUY, 0, check_name("package", package)
+        )
         return self._operate(card_id, request, at, None)
 
     def transfer(
@@ -231,7 +233,7 @@ class Accounts:
         now = self._now(at)
         units = 0 if amount is None else self._units(card_id, amount)
         self._check_other(card_id, to)
-        request = Request(check_key(key), OperationKind.TRANSFER_OUT, units, other=to)
+        request = Request(check_id("key", key), OperationKind.TRANSFER_OUT, units, other=to)
         sent = self._runner.step(
             card_id,
             operation_key(key),
@@ -277,7 +279,7 @@ class Accounts:
             UnknownName, InvalidInput, IdempotencyMismatch: As for :meth:`recharge`.
         """
         now = self._now(at)
-        check_key(key)
+        check_id("key", key)
         self._storage.view(card_id)
 
         def use(voucher: str, credentials: Sequence[Credential]) -> Operation | Denied:
@@ -374,7 +376,7 @@ class Accounts:
         log: tuple[str, str] | None = None,
     ) -> Operation | Denied:
         units = 0 if amount is None and log is not None else self._units(card_id, amount)
-        return self._operate(card_id, Request(check_key(key), kind, units), at, log)
+        return self._operate(card_id, Request(check_id("key", key), kind, units), at, log)
 
     def _operate(
         self, card_id: str, request: Request, at: datetime | None, log: tuple[str, str] | None

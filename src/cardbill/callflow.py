@@ -15,7 +15,7 @@ from attrs import evolve
 from cardbill import authorization, settling
 from cardbill.answers import Caller, Credential, Denied, Grant, Seen
 from cardbill.attempts import Attempts
-from cardbill.calls import CallRecord, check_call_id, parse_handle, report
+from cardbill.calls import CallRecord, parse_handle, report
 from cardbill.carriers import check_busy
 from cardbill.catalogue import NotLoaded
 from cardbill.denialcounts import DenialCounts
@@ -33,7 +33,7 @@ from cardbill.holds import LONGEST_TALK_MS
 from cardbill.instants import aware
 from cardbill.journal import Journal
 from cardbill.keyring import ANI
-from cardbill.names import check_count
+from cardbill.names import check_count, check_id
 from cardbill.passing import catch_up
 from cardbill.presented import Presented
 from cardbill.reach import CallRequest
@@ -176,7 +176,7 @@ class CallFlow:
             IdempotencyMismatch: It is open, with another number.
         """
         now = self._now(at)
-        check_call_id(call_id)
+        check_id("call_id", call_id)
         calls = check_busy(busy)
         presented = any(each is not None for each in (pin, card_number, dialled))
         if caller is None:

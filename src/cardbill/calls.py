@@ -21,7 +21,7 @@ from cardbill.errors import FloatRefused, InvalidHandle, InvalidInput
 from cardbill.exchange import Quote
 from cardbill.holds import LONGEST_TALK_MS, Hold, whole_seconds
 from cardbill.instants import aware
-from cardbill.names import check_count, check_kind
+from cardbill.names import check_count, check_id, check_kind
 from cardbill.routing import Route
 from cardbill.taxengines import TaxDecision
 from cardbill.taxes import Taxed
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from moneyed import Money
-
-LONGEST_CALL_ID = 128
 
 
 class Outcome(Enum):
@@ -483,19 +481,6 @@ def foreign(route: Route | None, hold: Hold) -> Quote | None:
     return None if route is None or route.quote == hold.quote else route.quote
 
 
-def check_call_id(call_id: object) -> str:
-    """Return a host's call id: 1 to 128 visible ASCII characters.
-
-    Raises:
-        InvalidInput: It is none.
-    """
-    if not isinstance(call_id, str) or not 1 <= len(call_id) <= LONGEST_CALL_ID:
-        raise InvalidInput("call_id", call_id, f"must be text of 1 to {LONGEST_CALL_ID}")
-    if not all("!" <= character <= "~" for character in call_id):
-        raise InvalidInput("call_id", call_id, "must be visible ASCII characters only")
-    return call_id
-
-
 def make_handle(card_id: str, call_id: str) -> str:
     """Return the opaque text that names a call: letters, digits, ``-`` and ``_`` only."""
     both = f"{card_id}\n{call_id}".encode()
@@ -518,4 +503,4 @@ def parse_handle(handle: object) -> tuple[str, str]:
     card_id, newline, call_id = both.partition("\n")
     if not newline or "/" not in card_id:
         raise InvalidHandle("handle", None, "is no call handle of this library")
-    return card_id, check_call_id(call_id)
+    return card_id, check_id("call_id", call_id)

@@ -257,10 +257,7 @@ class _Money:
         if self.left == 0 or self.left < self.minimum:
             return 0
         limit = self.tariff.longest(self.left, self.cap, self.at)
-        unbilled = self.tariff.unbilled_seconds(self.at)
-        if limit.by_money and limit.seconds is not None and limit.seconds <= unbilled:
-            return 0  # as an authorization denies it
-        return limit.seconds
+        return 0 if self.tariff.is_unpaid(limit, self.at) else limit.seconds
 
     def price(self, seconds: int | None) -> int:
         return self.tariff.price(LONGEST_SECONDS if seconds is None else seconds, self.at)

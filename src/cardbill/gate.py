@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import evolve, field, frozen
 
 from cardbill.answers import Denied
-from cardbill.calls import check_call_id
 from cardbill.denials import Denial
 from cardbill.errors import (
     CallEnded,
@@ -29,7 +28,7 @@ from cardbill.errors import (
 )
 from cardbill.instants import to_micros
 from cardbill.journal import LOCK, RECOUNT, UNLOCK
-from cardbill.names import check_kind, check_reason
+from cardbill.names import check_id, check_kind, check_reason
 from cardbill.storage.contract import Tally
 from cardbill.throttling import GuessPool, Throttle, Tries, delay, empty_at, fill
 
@@ -74,7 +73,7 @@ class Source:
 
     def __attrs_post_init__(self) -> None:
         if self.call_id is not None:
-            check_call_id(self.call_id)
+            check_id("call_id", self.call_id)
         for name in ("access", "trunk"):
             given = getattr(self, name)
             if given is not None and not (isinstance(given, str) and 1 <= len(given) <= _LONGEST):

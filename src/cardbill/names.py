@@ -10,6 +10,7 @@ from typing import TypeVar
 from cardbill.errors import InvalidInput, MissingFields
 
 LONGEST_NAME = 64
+LONGEST_ID = 128
 _LANGUAGE_TAG = re.compile("[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 T = TypeVar("T")
@@ -39,6 +40,19 @@ def check_text(field: str, text: object) -> str:
     """
     if not isinstance(text, str) or not 1 <= len(text) <= LONGEST_NAME or not text.isprintable():
         raise InvalidInput(field, text, f"must be text of 1 to {LONGEST_NAME} printable characters")
+    return text
+
+
+def check_id(field: str, text: object) -> str:
+    """Return an id that a host makes, of a call or a request: 1 to 128 visible ASCII characters.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    if not isinstance(text, str) or not 1 <= len(text) <= LONGEST_ID:
+        raise InvalidInput(field, text, f"must be text of 1 to {LONGEST_ID}")
+    if not all("!" <= character <= "~" for character in text):
+        raise InvalidInput(field, text, "must be visible ASCII characters only")
     return text
 
 

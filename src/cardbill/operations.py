@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from attrs import evolve, field, frozen
 
 from cardbill import money
-from cardbill.errors import IdempotencyMismatch, InvalidInput
+from cardbill.errors import IdempotencyMismatch
 
 if TYPE_CHECKING:
     from moneyed import Money
 
-LONGEST_KEY = 128
 RESUMED_AFTER = timedelta(seconds=60)
 """How long a transfer may be under way before a sweep goes on with it."""
 
@@ -141,19 +140,6 @@ class Outgoing(NamedTuple):
     to: str
     amount: int
     at: datetime
-
-
-def check_key(key: object) -> str:
-    """Return an operation's key: 1 to 128 visible ASCII characters.
-
-    Raises:
-        InvalidInput: It is none.
-    """
-    if not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY:
-        raise InvalidInput("key", key, f"must be text of 1 to {LONGEST_KEY}")
-    if not all("!" <= character <= "~" for character in key):
-        raise InvalidInput("key", key, "must be visible ASCII characters only")
-    return key
 
 
 def incoming_key(card_id: str, key: str) -> str:

@@ -64,10 +64,7 @@ class CardPurse:
         if cap == 0:
             return 0
         limit = self._terms().longest(spendable(card, plan, at)[0], cap, at)
-        unbilled = self.tariff.unbilled_seconds(at)
-        if limit.by_money and limit.seconds is not None and limit.seconds <= unbilled:
-            return 0  # as an authorization denies it
-        return limit.seconds
+        return 0 if self.tariff.is_unpaid(limit, at) else limit.seconds
 
     def price(self, seconds: int | None) -> int:
         """Return what the next call of that length takes of money; ``None``: one without end."""

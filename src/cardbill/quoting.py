@@ -344,9 +344,7 @@ def _offered(
     cap = cap_of(card, batch, plan, at)
     available, of_money = spendable(card, plan, at)
     limit = terms.longest(available, cap[0], at)
-    longest, by = limit.seconds, limiting(limit, *cap, of_money)
-    if limit.by_money and longest is not None and longest <= tariff.unbilled_seconds(at):
-        longest = 0  # as an authorization denies it
+    longest = 0 if tariff.is_unpaid(limit, at) else limit.seconds
     found, refused = routes_of(
         request, number, plan, tariff, longest or None, told.currency, shelf, at, KNOWN_SECONDS
     )
@@ -356,7 +354,7 @@ def _offered(
         bill=bill,
         available_units=available,
         max_seconds=longest,
-        limited_by=by,
+        limited_by=limiting(limit, *cap, of_money),
         routes=tuple(_offer(route, told, price, request.access, shelf) for route in found),
         refused_routes=refused,
     )

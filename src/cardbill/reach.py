@@ -123,11 +123,11 @@ def reach(
     complete = call_terms(card, batch, plan, request, number, shelf, at)
     available, of_money = spendable(card, plan, at)
     terms, limit = _offer(deck, match, number, at, complete, available, cap, ahead)
-    whole, limited_by = limit.seconds, limiting(limit, cap, capped_by, of_money)
-    if limit.by_money and whole is not None and whole <= terms.tariff.unbilled_seconds(at):
+    if terms.tariff.is_unpaid(limit, at):
         if of_money is LimitedBy.SPENDING:
             return denied(Denial.LIMIT_REACHED, "the plan's limit of spending")
         return denied(Denial.INSUFFICIENT_BALANCE)
+    whole = limit.seconds
     found, refused = routes_of(
         request, number, plan, terms.tariff, whole, card.currency, shelf, at, _overrun(whole)
     )
@@ -139,7 +139,7 @@ def reach(
         match=match,
         terms=terms,
         seconds=whole,
-        limited_by=limited_by,
+        limited_by=limiting(limit, cap, capped_by, of_money),
         cap_seconds=cap,
         capped_by=capped_by,
         routes=found,

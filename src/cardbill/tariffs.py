@@ -163,6 +163,11 @@ class Tariff:
         """Return how long a call is that nobody pays for, whenever it is answered."""
         return min(rate.unbilled_seconds for rate in self._answering(granted_at))
 
+    def is_unpaid(self, limit: Limit, granted_at: datetime) -> bool:
+        """Say whether money ends a call while nobody pays for it: no such call is granted."""
+        seconds = limit.seconds if limit.by_money else None
+        return seconds is not None and seconds <= self.unbilled_seconds(granted_at)
+
     def grace_seconds(self, granted_at: datetime) -> int:
         """Return the grace that a call has, whenever it is answered."""
         return min(rate.grace_seconds for rate in self._answering(granted_at))

@@ -82,6 +82,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "operations",
         "rerating",
         "cards",
+        "holdterms",
         "cardstate",
         "taxing",
         "saletaxes",

@@ -1,38 +1,30 @@
 """What stores keep of cards, entries and records as opaque bytes.
 
-Only this module reads and writes them. They are JSON lists in a fixed order, integers for
-money and for microseconds, under a format number that a store keeps beside them: formats
-up to :data:`FORMAT` are read, newer ones refused.
+Only this module reads and writes them; holds within them are :mod:`cardbill.holdterms`.
+They are JSON lists in a fixed order, integers for money and for microseconds, under a format
+number that a store keeps beside them: formats up to :data:`FORMAT` are read, newer ones
+refused.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
-from cardbill.accesscost import AccessLeg
-from cardbill.buckets import Bucket, Draw
+from cardbill.buckets import Bucket
 from cardbill.calls import CallRecord, Outcome, Report
-from cardbill.callterms import BillKind, BillLine, CallCharge, CallTerms
+from cardbill.callterms import BillKind, BillLine
 from cardbill.cards import Card
 from cardbill.debts import Debt
 from cardbill.errors import SchemaTooNew
-from cardbill.exchange import Quote, itself
-from cardbill.holds import Hold, LimitedBy
-from cardbill.instants import from_micros, to_micros
+from cardbill.exchange import Quote
+from cardbill.holdterms import draw_from_list, draw_to_list, hold_from_list, hold_to_list
+from cardbill.instants import from_micros, instant_of, micros_of, to_micros
 from cardbill.ledger import Entry
 from cardbill.operations import Operation, OperationKind, Outgoing
 from cardbill.packages import Unit
-from cardbill.routing import Route
-from cardbill.taxterms import (
-    decision_from_list,
-    decision_to_list,
-    rules_from_list,
-    rules_to_list,
-)
-from cardbill.terms import rate_from_list, rate_to_list, tariff_from_list, tariff_to_list
+from cardbill.taxterms import decision_from_list, decision_to_list
 
 FORMAT = 1
 """The format that is written."""
@@ -67,15 +59,15 @@ def dump_card(card: Card) -> bytes:
             card.face,
             card.balance,
             [[kind, token.hex()] for kind, token in card.credentials],
-            _micros(card.expires_at),
-            _micros(card.first_used_at),
+            micros_of(card.expires_at),
+            micros_of(card.first_used_at),
             card.plan,
             flags,
             card.entry_count,
             card.posted,
-            [_hold(hold) for hold in card.holds.values()],
+            [hold_to_list(hold) for hold in card.holds.values()],
             [[token.hex(), sealed.hex()] for token, sealed in card.pending.items()],
-            _micros(card.due_at),
+            micros_of(card.due_at),
             *_rest(card),
         ]
     ).encode()
@@ -93,7 +85,7 @@ def _rest(card: Card) -> list[Any]:
         card.periods,
         card.idle,
         card.cycle,
-        _micros(card.active_at),
+        micros_of(card.active_at),
         [[key, to, amount, to_micros(at)] for key, (to, amount, at) in card.outgoing.items()],
         [[hours, slots] for hours, slots in card.usage.items()],
         card.moving and [*card.moving[:2], to_micros(card.moving[2])],
@@ -121,7 +113,7 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
     due_at, *rest = more or [0]  # of before this was kept: look what time has done
     buckets, bucket_count, owed, periods, idle, cycle, active_at, *later = _whole(rest)
     outgoing, usage, moving = later
-    opened = [_load_hold(hold, currency) for hold in holds]
+    opened = [hold_from_list(hold, currency) for hold in holds]
     return Card(
         id=card_id,
         batch=batch,
@@ -131,8 +123,8 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         face=face,
         balance=balance,
         credentials=[(kind, bytes.fromhex(token)) for kind, token in credentials],
-        expires_at=_instant(expires_at),
-        first_used_at=_instant(first_used_at),
+        expires_at=instant_of(expires_at),
+        first_used_at=instant_of(first_used_at),
         plan=plan and (plan[0], plan[1]),
         sold=bool(flags & _SOLD),
         blocked=bool(flags & _BLOCKED),
@@ -144,14 +136,14 @@ def load_card(state: bytes, *, card_id: str, batch: str, serial: int, version: i
         holds={hold.call_id: hold for hold in opened},
         pending={bytes.fromhex(token): bytes.fromhex(sealed) for token, sealed in pending},
         answered=bool(flags & _ANSWERED),
-        due_at=_instant(due_at),
+        due_at=instant_of(due_at),
         buckets={stored[0]: _load_bucket(stored) for stored in buckets},
         bucket_count=bucket_count,
         debts={name: tuple(Debt(*debt) for debt in debts) for name, debts in owed.items()},
         periods=dict(periods),
         idle=dict(idle),
         cycle=cycle,
-        active_at=_instant(active_at),
+        active_at=instant_of(active_at),
         outgoing={key: Outgoing(to, units, from_micros(at)) for key, to, units, at in outgoing},
         usage={hours: [(*slot,) for slot in slots] for hours, slots in usage},
         moving=moving and (moving[0], moving[1], from_micros(moving[2])),
@@ -173,12 +165,12 @@ def dump_record(record: CallRecord) -> bytes:
         [
             record.serial,
             record.currency,
-            record.hold and _hold(record.hold),
+            record.hold and hold_to_list(record.hold),
             told
             and [
                 told.talk_ms,
-                _micros(told.answered_at),
-                _micros(told.ended_at),
+                micros_of(told.answered_at),
+                micros_of(told.ended_at),
                 told.carrier,
                 told.cause,
                 *([] if told.access_ms is None else [told.access_ms]),
@@ -210,7 +202,7 @@ def load_record(
 ) -> CallRecord:
     """Return the record of a detail that :func:`dump_record` wrote, and its columns."""
     serial, currency, hold, told, seconds, tax, uncollected, late, *more = _decode(detail.decode())
-    terms = hold and _load_hold(hold, currency)
+    terms = hold and hold_from_list(hold, currency)
     quote, *bill = more or [None]
     rated, first, *lines = bill or [price, 0]
     posted, short, draws, *decided = lines or [[], [], []]
@@ -232,7 +224,7 @@ def load_record(
         lines=tuple(BillLine(_LINES[kind], *line) for kind, *line in posted),
         uncollected_units=uncollected,
         short=tuple(BillLine(_LINES[kind], *line) for kind, *line in short),
-        draws=tuple(_load_draw(draw) for draw in draws),
+        draws=tuple(draw_from_list(draw) for draw in draws),
         first=bool(first),
         tax_decision=decision_from_list(decided) if decided else None,
         cost_units=cost,
@@ -272,7 +264,7 @@ def dump_operation(operation: Operation) -> bytes:
             operation.currency,
             operation.quantity,
             operation.balance_units,
-            _micros(operation.expires_at),
+            micros_of(operation.expires_at),
             operation.other,
             operation.refused,
         ]
@@ -306,7 +298,7 @@ def load_operation(
         other=other,
         refused=refused,
         balance_units=balance,
-        expires_at=_instant(expires_at),
+        expires_at=instant_of(expires_at),
     )
 
 
@@ -317,43 +309,9 @@ def _lines(record: CallRecord) -> list[Any]:
     return [
         [[_LINES.index(line.kind), line.name, line.amount] for line in record.lines],
         [[_LINES.index(line.kind), line.name, line.amount] for line in record.short],
-        [_draw(draw) for draw in record.draws],
+        [draw_to_list(draw) for draw in record.draws],
         *(decision_to_list(record.tax_decision) if record.tax_decision else []),
     ]
-
-
-def _terms(terms: CallTerms) -> list[Any]:
-    tariff = tariff_to_list(terms.tariff)
-    if not terms.charges and terms.taxes is None and not terms.draws:
-        return tariff
-    return [
-        "terms",
-        tariff,
-        [list(charge) for charge in terms.charges],
-        terms.taxes and rules_to_list(terms.taxes),
-        [_draw(draw) for draw in terms.draws],
-    ]
-
-
-def _load_terms(stored: Sequence[Any]) -> CallTerms:
-    if stored[0] != "terms":
-        return CallTerms(tariff_from_list(stored))
-    _, tariff, charges, taxes, draws = stored
-    return CallTerms(
-        tariff_from_list(tariff),
-        tuple(CallCharge(*charge) for charge in charges),
-        taxes and rules_from_list(taxes),
-        tuple(_load_draw(draw) for draw in draws),
-    )
-
-
-def _draw(draw: Draw) -> list[Any]:
-    return [draw.bucket, _UNITS.index(draw.unit), draw.units, int(draw.waives_connect_fee)]
-
-
-def _load_draw(stored: Sequence[Any]) -> Draw:
-    bucket, unit, units, waives = stored
-    return Draw(bucket, _UNITS[unit], units, bool(waives))
 
 
 def _bucket(bucket: Bucket) -> list[Any]:
@@ -365,7 +323,7 @@ def _bucket(bucket: Bucket) -> list[Any]:
         bucket.used,
         bucket.expired,
         bucket.destinations,
-        _micros(bucket.expires_at),
+        micros_of(bucket.expires_at),
         int(bucket.waives_connect_fee),
     ]
 
@@ -380,100 +338,8 @@ def _load_bucket(stored: Sequence[Any]) -> Bucket:
         used=used,
         expired=expired,
         destinations=tuple(destinations),
-        expires_at=_instant(expires_at),
+        expires_at=instant_of(expires_at),
         waives_connect_fee=bool(waives),
-    )
-
-
-def _hold(hold: Hold) -> list[Any]:
-    return [
-        hold.call_id,
-        hold.number,
-        hold.ani,
-        hold.destination,
-        hold.prefix,
-        hold.deck,
-        hold.deck_version,
-        hold.plan,
-        _terms(hold.terms),
-        [_route(route, hold.quote) for route in hold.routes],
-        to_micros(hold.granted_at),
-        hold.cap_seconds,
-        hold.capped_by and hold.capped_by.value,
-        hold.slice_seconds,
-        int(hold.charge_unreported),
-        hold.max_seconds,
-        hold.limited_by and hold.limited_by.value,
-        hold.amount,
-        hold.used_seconds,
-        hold.extension,
-        _micros(hold.renewed_at),
-        None if _plain(hold.quote) else [hold.quote.base, hold.quote.parts],
-        *([] if hold.access is None else [hold.access, *_leg(hold.access_leg)]),
-    ]  # fmt: skip
-
-
-def _leg(leg: AccessLeg | None) -> list[Any]:
-    if leg is None:
-        return []
-    worth = leg.quote and leg.quote.parts
-    return [[rate_to_list(leg.rate), leg.currency, worth]]
-
-
-def _load_leg(stored: Sequence[Any], own: Quote) -> AccessLeg:
-    rate, currency, worth = stored
-    quote = None if worth is None else Quote(currency, own.base, worth)
-    return AccessLeg(rate_from_list(rate), currency, quote)
-
-
-def _plain(quote: Quote) -> bool:
-    return quote.currency == quote.base
-
-
-def _route(route: Route, own: Quote) -> list[Any]:
-    stored: list[Any] = [route.carrier, route.number, route.prefix, tariff_to_list(route.tariff)]
-    if route.quote != own:
-        stored += [route.quote.currency, route.quote.parts]
-    return stored
-
-
-def _load_route(stored: Sequence[Any], own: Quote) -> Route:
-    carrier, number, prefix, tariff, *more = stored
-    quote = Quote(more[0], own.base, more[1]) if more else own
-    return Route(carrier, number, prefix, tariff_from_list(tariff), quote)
-
-
-def _load_hold(stored: Sequence[Any], currency: str) -> Hold:
-    call_id, number, ani, destination, prefix, deck, deck_version, plan, *terms = stored
-    tariff, routes, granted_at, cap, capped_by, slice_seconds, charge, *grant = terms
-    max_seconds, limited_by, amount, used_seconds, extension, renewed_at, *more = grant
-    worth, *access = more or [None]
-    quote = Quote(currency, *worth) if worth else itself(currency)
-    return Hold(
-        call_id=call_id,
-        number=number,
-        ani=ani,
-        destination=destination,
-        prefix=prefix,
-        deck=deck,
-        deck_version=deck_version,
-        plan=plan,
-        terms=_load_terms(tariff),
-        routes=tuple(_load_route(route, quote) for route in routes),
-        quote=quote,
-        granted_at=from_micros(granted_at),
-        cap_seconds=cap,
-        capped_by=capped_by and LimitedBy(capped_by),
-        slice_seconds=slice_seconds,
-        charge_unreported=bool(charge),
-        max_seconds=max_seconds,
-        limited_by=limited_by and LimitedBy(limited_by),
-        amount=amount,
-        used_seconds=used_seconds,
-        extension=extension,
-        renewed_at=_instant(renewed_at),
-        access=access[0] if access else None,
-        access_leg=_load_leg(access[1], quote) if len(access) > 1 else None,
     )
 
 
@@ -481,17 +347,9 @@ def _load_report(stored: Sequence[Any]) -> Report:
     talk_ms, answered_at, ended_at, carrier, cause, *access_ms = stored
     return Report(
         talk_ms=talk_ms,
-        answered_at=_instant(answered_at),
-        ended_at=_instant(ended_at),
+        answered_at=instant_of(answered_at),
+        ended_at=instant_of(ended_at),
         carrier=carrier,
         cause=cause,
         access_ms=access_ms[0] if access_ms else None,
     )
-
-
-def _micros(instant: datetime | None) -> int | None:
-    return None if instant is None else to_micros(instant)
-
-
-def _instant(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)

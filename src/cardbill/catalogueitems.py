@@ -20,7 +20,7 @@ from cardbill.errors import RowUnreadable, SchemaTooNew
 from cardbill.exchange import ExchangeRate, ExchangeRates
 from cardbill.flags import BatchFlags
 from cardbill.groups import DestinationGroup
-from cardbill.instants import from_micros, to_micros
+from cardbill.instants import from_micros, instant_of, micros_of, to_micros
 from cardbill.jurisdictions import Jurisdiction
 from cardbill.plans import Plan
 from cardbill.routing import LEAST_COST, Routing
@@ -274,7 +274,7 @@ def _exchange_fields(exchange: ExchangeRates) -> dict[str, Any]:
     return {
         "base": exchange.base,
         "rates": [
-            [rate.currency, _decimal(rate.rate), _micros(rate.effective_from)]
+            [rate.currency, _decimal(rate.rate), micros_of(rate.effective_from)]
             for rate in exchange.rates
         ],
     }
@@ -283,7 +283,7 @@ def _exchange_fields(exchange: ExchangeRates) -> dict[str, Any]:
 def _exchange(content: bytes) -> ExchangeRates:
     fields = _load(content)
     rates = [
-        ExchangeRate(currency, rate, effective_from=None if since is None else from_micros(since))
+        ExchangeRate(currency, rate, effective_from=instant_of(since))
         for currency, rate, since in fields.pop("rates")
     ]
     return ExchangeRates(**fields, rates=rates)
@@ -356,7 +356,3 @@ def _date(stored: str | None) -> date | None:
 
 def _decimal(number: Decimal | None) -> str | None:
     return None if number is None else f"{number:f}"
-
-
-def _micros(instant: datetime | None) -> int | None:
-    return None if instant is None else to_micros(instant)

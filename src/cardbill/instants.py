@@ -25,6 +25,16 @@ def from_micros(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
 
 
+def micros_of(instant: datetime | None) -> int | None:
+    """Return what :func:`to_micros` does; of no instant, nothing."""
+    return None if instant is None else to_micros(instant)
+
+
+def instant_of(micros: int | None) -> datetime | None:
+    """Return what :func:`from_micros` does; of nothing, no instant."""
+    return None if micros is None else from_micros(micros)
+
+
 def aware(field: str, instant: object) -> datetime:
     """Return `instant` in UTC.
 

@@ -22,7 +22,7 @@ from cardbill.cardstate import (
     read_entry,
 )
 from cardbill.errors import RowUnreadable
-from cardbill.instants import from_micros, to_micros
+from cardbill.instants import from_micros, micros_of, to_micros
 from cardbill.ledger import Entry, EntryKind
 from cardbill.operations import Operation
 from cardbill.proofs import Trail, check_card, check_record, split_detail, split_state
@@ -72,7 +72,6 @@ def read_card(row: CardRow) -> tuple[Card, Trail, bytes]:
 
 def card_to_row(card: Card, *, version: int) -> CardRow:
     """Return the row of a card as that version of it, not yet sealed."""
-    due_at, first, expires = card.due_at, card.first_used_at, card.expires_at
     return CardRow(
         id=card.id,
         version=version,
@@ -81,10 +80,10 @@ def card_to_row(card: Card, *, version: int) -> CardRow:
         serial=card.serial,
         balance=card.balance,
         held=card.held,
-        first_used_at=None if first is None else to_micros(first),
-        expires_at=None if expires is None else to_micros(expires),
+        first_used_at=micros_of(card.first_used_at),
+        expires_at=micros_of(card.expires_at),
         blocked=int(card.blocked),
-        due_at=None if due_at is None else to_micros(due_at),
+        due_at=micros_of(card.due_at),
         state=dump_card(card),
     )
 

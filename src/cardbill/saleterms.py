@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from cardbill import money
 from cardbill.charges import Charge
 from cardbill.cycles import BillingCycle
-from cardbill.instants import from_micros, to_micros
+from cardbill.instants import instant_of, micros_of
 from cardbill.packages import Package
 from cardbill.usagelimits import UsageLimit
 
@@ -41,8 +41,8 @@ def charge_to_dict(charge: Charge) -> dict[str, Any]:
         "access_kinds": [kind.value for kind in charge.access_kinds],
         "destinations": charge.destinations,
         "when_short": charge.when_short.value,
-        "effective_from": _micros(charge.effective_from),
-        "effective_until": _micros(charge.effective_until),
+        "effective_from": micros_of(charge.effective_from),
+        "effective_until": micros_of(charge.effective_until),
     }
     return {name: value for name, value in fields.items() if value not in (None, (), [])}
 
@@ -54,8 +54,8 @@ def charge_from_dict(stored: Mapping[str, Any]) -> Charge:
             **stored,
             "amount": _money(stored.get("amount")),
             "every": _cycle(stored.get("every")),
-            "effective_from": _instant(stored.get("effective_from")),
-            "effective_until": _instant(stored.get("effective_until")),
+            "effective_from": instant_of(stored.get("effective_from")),
+            "effective_until": instant_of(stored.get("effective_until")),
         }
     )
 
@@ -112,11 +112,3 @@ def _money(stored: list[Any] | None) -> Any:
 
 def _cycle(stored: list[Any] | None) -> BillingCycle | None:
     return None if stored is None else cycle_from_list(stored)
-
-
-def _micros(instant: datetime | None) -> int | None:
-    return None if instant is None else to_micros(instant)
-
-
-def _instant(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import postgres_server
-from tests.building import STORES
+from tests.building import STORES, Shop, open_shop
 
 CI = os.environ.get("CI") == "true"
 
@@ -28,6 +28,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def kind(request: pytest.FixtureRequest) -> str:
     """The kind of store that a test runs over: each in turn."""
     return str(request.param)
+
+
+@pytest.fixture
+def shop(kind: str, tmp_path: Path) -> Iterator[Shop]:
+    """The business of tests/building.py over each kind of store; its books add up at the end."""
+    with open_shop(kind, tmp_path) as opened:
+        yield opened
+        opened.check_books()
 
 
 @pytest.fixture(scope="session")

@@ -26,18 +26,13 @@ from cardbill.callerid import registrable
 from cardbill.errors import InvalidInput, StorageUnavailable, UnknownName
 from cardbill.keyring import ANI
 from cardbill.storage.contract import CredentialRow
-from tests.building import STORES, UK, UK_E164, Shop, open_shop
+from tests.building import UK, UK_E164, Shop, open_shop
 from tests.test_races import crowd, threads_take_turns_all_the_time  # noqa: F401  # autouse
 
 PHONE = "+13055550199"
 OTHER = "+13055550188"
 BRITISH = DialPlan(country_code="44", international_prefix="00", national_prefix="0")
 PINLESS: dict[str, Any] = {"ani_limit": 2}
-
-
-@pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from cardbill.calls import make_handle
 from cardbill.errors import CardTooLarge, InvalidInput
 from cardbill.packages import ROOM
 from cardbill.storage.contract import LARGEST_STATE
-from tests.building import US, Shop, deck, open_shop
+from tests.building import US, Shop, deck, open_shop, rows
 
 WHO: dict[str, Any] = {"actor": "ann", "reason": "asked for it"}
 DAILY = BillingCycle(unit="days")
@@ -286,4 +287,23 @@ def test_a_card_full_of_open_calls_still_takes_and_gives_money_and_can_be_blocke
         shop.clock.tick(days=20)
         assert shop.bill.sweep().failures == ()
         assert size(shop) < 2_000
+        shop.check_books()
+
+
+def test_a_card_that_would_outgrow_its_state_refuses_the_call_by_name(kind: str, tmp_path: Path):
+    with open_shop(kind, tmp_path, plan={"calls_at_once": 100, "max_call_seconds": 30}) as shop:
+        for number in range(12):
+            shop.bill.decks.publish(f"cost-{number}", deck("prefix,rate\n44,0.02\n"))
+            shop.bill.carriers.publish(
+                Carrier(name=f"{number:02}-{'x' * 60}", deck=f"cost-{number}")
+            )
+        granted, before = 0, rows(shop.bill.storage)
+        try:
+            while granted < 100:
+                shop.grant(f"{granted:03}-{'y' * 120}")
+                granted, before = granted + 1, rows(shop.bill.storage)
+        except CardTooLarge:
+            assert rows(shop.bill.storage) == before
+        assert 20 <= granted < 100
+        shop.bill.cancel(make_handle("B/1", f"000-{'y' * 120}"))
         shop.check_books()

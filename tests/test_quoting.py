@@ -1,7 +1,6 @@
 """A call explained before it is made, and after it ended; nothing is changed by it."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -52,13 +51,6 @@ from tests.building import (
 )
 
 NUMBERS = [UK, UK_MOBILE, US, BARRED, UNRATED, UNROUTED, DEAR, INVALID, "18005550100"]
-
-
-@pytest.fixture
-def shop(tmp_path: Path, kind: str) -> Iterator[Shop]:
-    with open_shop(kind, tmp_path) as opened:
-        yield opened
-        opened.check_books()
 
 
 def reason(told: CallExplanation) -> str | None:

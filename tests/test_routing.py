@@ -31,7 +31,7 @@ from cardbill.routing import (
     routes,
 )
 from cardbill.tariffs import Tariff
-from tests import machine_model as plain
+from tests import plain_prices as plain
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -14,7 +14,12 @@ CI = os.environ.get("CI") == "true"
 
 # Comparisons that stand outside of the tests themselves show both sides as theirs do.
 pytest.register_assert_rewrite(
-    "cardbill.testing.conformance", "tests.machine_rules", "tests.museum"
+    "cardbill.testing.conformance",
+    "tests.deck_reading",
+    "tests.machine_rules",
+    "tests.museum",
+    "tests.offers",
+    "tests.registering",
 )
 
 # A deadline, or a complaint about slowness, judges the machine and not the code. In CI the same

@@ -6,10 +6,11 @@ from fractions import Fraction
 from itertools import accumulate
 
 from attrs import evolve
+from hypothesis import strategies as st
 
 from cardbill.errors import InvalidInput
-from cardbill.increments import BlockRounding, Step
-from cardbill.money import RoundingMode
+from cardbill.increments import LONGEST_SECONDS, BlockRounding, Step
+from cardbill.money import MAX_UNITS, RoundingMode
 from cardbill.rating import Beyond, Rate, Rounding, price
 from tests import oracle
 
@@ -98,3 +99,55 @@ def telling_amounts(found: list[int], unit: int) -> set[int]:
     """Return what is at, just below and just above some of the prices."""
     some = {0, *found[:3], *found[3::17], found[-1]}
     return {near for amount in some for near in (amount - 1, amount, amount + 1, amount + unit - 1)}
+
+
+def plain(per_minute: int, increment: int = 1, unit: int = 1, mode: str = "up") -> Rate:
+    return Rate(steps=(Step(0, per_minute, increment),), rounding=Rounding(unit, mode))
+
+
+AMOUNTS = st.one_of(st.just(0), st.integers(0, 200), st.integers(0, 10**9))
+INCREMENTS = st.one_of(st.sampled_from(SOME_INCREMENTS), st.integers(1, 130))
+
+
+@st.composite
+def rates(draw: st.DrawFn) -> Rate:
+    gaps = draw(st.lists(st.integers(1, 90), max_size=3))
+    found = Rate(
+        steps=tuple(
+            Step(start, draw(AMOUNTS), draw(INCREMENTS)) for start in accumulate(gaps, initial=0)
+        ),
+        connect_fee=draw(AMOUNTS),
+        grace_seconds=draw(st.integers(0, 60)),
+        free_seconds=draw(st.integers(0, 120)),
+        minimum_charge=draw(AMOUNTS),
+        end_fee=draw(AMOUNTS),
+        surcharge_ppm=draw(st.sampled_from(SOME_SURCHARGES)),
+        rounding=draw(
+            st.builds(
+                Rounding,
+                st.one_of(st.sampled_from(SOME_UNITS), st.integers(1, 10**7)),
+                st.sampled_from(MODES),
+            )
+        ),
+        block_rounding=draw(st.sampled_from(BlockRounding)),
+    )
+    if not draw(st.booleans()):
+        return found
+    return capped(random.Random(draw(st.integers(0, 2**32))), found)
+
+
+@st.composite
+def huge_rates(draw: st.DrawFn) -> Rate:
+    amounts = st.one_of(st.just(0), st.integers(0, 10**6), st.integers(0, MAX_UNITS))
+    seconds = st.one_of(st.integers(1, 100), st.integers(1, LONGEST_SECONDS))
+    starts = sorted({0, *draw(st.lists(seconds, max_size=5))})
+    return Rate(
+        steps=tuple(Step(start, draw(amounts), draw(seconds)) for start in starts),
+        connect_fee=draw(amounts),
+        grace_seconds=draw(st.integers(0, LONGEST_SECONDS)) * draw(st.integers(0, 1)),
+        free_seconds=draw(st.integers(0, LONGEST_SECONDS)) * draw(st.integers(0, 1)),
+        minimum_charge=draw(amounts),
+        end_fee=draw(amounts),
+        surcharge_ppm=draw(amounts),
+        rounding=Rounding(draw(st.integers(1, 10**18)), draw(st.sampled_from(MODES))),
+    )

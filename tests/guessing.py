@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from cardbill import AccessNumber, Throttle
+from cardbill import AccessNumber, Denied, Throttle
 from cardbill.instants import MICROSECOND, to_micros
 from tests.building import START, Shop, open_shop as open_any_shop
 
@@ -33,3 +33,9 @@ def micros(span: timedelta) -> int:
 
 
 STEP = micros(MINUTE)
+
+
+def ask(shop: Shop, pin: str | None = None, ani: str | None = CALLER, **given: Any) -> str:
+    """Authenticate, with the PIN of card B/1 or another; say how it went."""
+    answer = shop.bill.authenticate(pin=shop.pin() if pin is None else pin, ani=ani, **given)
+    return answer.reason.value if isinstance(answer, Denied) else "admitted"

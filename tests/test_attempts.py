@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from cardbill import AccessNumber, Denied, Engine
+from cardbill import AccessNumber, Engine
 from cardbill.audit import audit
 from cardbill.books import GROUPS, group_of
 from cardbill.errors import MissingFields, RowAltered, StorageUnavailable
@@ -22,10 +22,9 @@ from cardbill.storage.contract import AttemptRow
 from cardbill.storage.memory import MemoryStorage
 from cardbill.testing.conformance.rows import together
 from tests.building import STORES, Shop, open_shop
+from tests.guessing import CALLER, OTHER, WRONG, ask
 from tests.test_evidence import changes, guess_wrong
 
-WRONG = "000000000042"
-CALLER, OTHER = "+13055551234", "+13055559999"
 BOOK_OF_4 = "SELECT state FROM attempt WHERE grp = 4 AND subject = ''"
 WHO = {"actor": "ann", "reason": "somebody was in the database"}
 
@@ -40,11 +39,6 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 def any_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     with open_shop(request.param, tmp_path) as opened:
         yield opened
-
-
-def ask(shop: Shop, pin: str | None = None, ani: str | None = CALLER, **given: Any) -> str:
-    answer = shop.bill.authenticate(pin=pin or shop.pin(), ani=ani, **given)
-    return answer.reason.value if isinstance(answer, Denied) else "admitted"
 
 
 def guess(shop: Shop, times: int, ani: str | None = CALLER) -> None:

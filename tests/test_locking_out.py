@@ -18,7 +18,7 @@ from cardbill.errors import CallEnded, IdempotencyMismatch, InvalidInput, Storag
 from cardbill.storage.memory import MemoryStorage
 from cardbill.testing.conformance.rows import together
 from tests.building import START, STORES, UK, Shop
-from tests.guessing import CALLER, HERE, MINUTE, OTHER, RULES, THERE, WRONG, micros, open_shop
+from tests.guessing import CALLER, HERE, MINUTE, OTHER, RULES, THERE, WRONG, ask, micros, open_shop
 
 UNWATCHED = evolve(RULES, access=None, trunk=None, anonymous=None, platform=None)
 
@@ -30,12 +30,6 @@ UNWATCHED = evolve(RULES, access=None, trunk=None, anonymous=None, platform=None
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     with open_shop(request.param, tmp_path) as opened:
         yield opened
-
-
-def ask(shop: Shop, pin: str | None = None, *, ani: str | None = CALLER, **given: Any) -> str:
-    """Authenticate, with the PIN of card B/1 or another; say how it went."""
-    answer = shop.bill.authenticate(pin=shop.pin() if pin is None else pin, ani=ani, **given)
-    return answer.reason.value if isinstance(answer, Denied) else "admitted"
 
 
 def guess(shop: Shop, times: int, **given: Any) -> Counter[str]:

@@ -1,11 +1,10 @@
-"""The PostgreSQL store keeps the contract, whatever its server, its network and its rivals do."""
+"""The PostgreSQL store keeps the contract, over any connection, and spread over nodes too."""
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,39 +23,26 @@ from cardbill.errors import (
     StorageUnavailable,
     UnknownName,
 )
-from cardbill.storage.contract import (
-    AuditRow,
-    CredentialRow,
-    NewCard,
-    Step,
-    SuspenseRow,
-    Tally,
-    View,
-)
+from cardbill.storage.contract import AuditRow, Tally
 from cardbill.testing.conformance import StorageContract, Wire
 from cardbill.testing.conformance.attempts import Attempts
 from cardbill.testing.conformance.rows import (
     BATCH,
     CARD,
     add,
-    card_row,
     change,
     deposit,
     entry_row,
     kept,
     new_card,
     record_row,
-    throw,
-    together,
 )
 from cardbill.testing.conformance.steps import Steps
-from tests.building import BARRED, UK, open_shop
 
 psycopg = pytest.importorskip("psycopg", reason="the PostgreSQL store needs psycopg")
 
 from cardbill.storage.postgres import PostgresStorage  # noqa: E402  # needs psycopg
-from cardbill.storage.postgres_adding import CHUNK  # noqa: E402  # as above
-from cardbill.storage.postgres_connections import Session  # noqa: E402  # as above
+from tests.postgres_looks import as_if_citus, connected, count  # noqa: E402  # as above
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -85,18 +71,6 @@ def store(postgres: str) -> Iterator[PostgresStorage]:
     with closing(PostgresStorage(postgres)) as store:
         add(store, new_card())
         yield store
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Any]:
-    with psycopg.connect(address, autocommit=True) as connection:
-        yield connection
-
-
-def count(state: bytes | None, _: object) -> Tally[int]:
-    """Count one attempt; answer with how many there were."""
-    counted = int(state or b"0") + 1
-    return Tally(counted, b"%d" % counted, 9)
 
 
 # -- connections of the caller's own ---------------------------------------------------------
@@ -301,241 +275,6 @@ def test_a_card_with_another_id_than_its_place_is_refused(store):
     assert store.count_cards() == 1
 
 
-# -- what a call costs -------------------------------------------------------------------------
-
-
-@contextmanager
-def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """All that is sent to the server meanwhile, each a round trip once it is prepared."""
-    sent: list[str] = []
-    execute = psycopg.Cursor.execute
-
-    def noted(cursor: Any, query: bytes, *arguments: Any, **options: Any) -> Any:
-        sent.append(query.decode())
-        return execute(cursor, query, *arguments, **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(psycopg.Cursor, "execute", noted)
-        yield sent
-
-
-def test_a_call_takes_few_round_trips(tmp_path: Path, monkeypatch):
-    with open_shop("postgres", tmp_path) as shop:
-        bill, pin = shop.second(throttle=None), shop.pin()
-        for engine in (bill, shop.bill):
-            shop.bill = engine
-            engine.settle(shop.grant(f"warm-{id(engine)}").handle, talk_ms=1_000)
-        with statements(monkeypatch) as sent:
-
-            def trips(work: Callable[[], Any]) -> tuple[int, Any]:
-                del sent[:]
-                answer = work()
-                return len(sent), answer
-
-            count, caller = trips(lambda: bill.authenticate(pin=pin))
-            assert count == 1, sent  # whose token, and how the card stands
-            count, grant = trips(lambda: bill.authorize(caller, to=UK, call_id="c1"))
-            assert grant.granted
-            assert count == 1, sent  # the card as it was just read, if it still is
-            count, record = trips(lambda: bill.settle(grant.handle, talk_ms=61_000))
-            assert not record.replayed
-            assert count == 1, sent  # the card as this process left it
-            count, record = trips(lambda: bill.settle(grant.handle, talk_ms=61_000))
-            assert record.replayed
-            assert count == 1, sent  # what was done before changes nothing
-            count, grant = trips(lambda: bill.authorize(pin=pin, to=UK, call_id="c2"))
-            assert grant.granted
-            assert count == 2, sent
-            count, denied = trips(lambda: bill.authorize(caller, to=BARRED, call_id="c3"))
-            assert not denied.granted
-            assert count == 1, sent
-            count, caller = trips(lambda: shop.bill.authenticate(pin=pin, ani="+13055551234"))
-            assert count == 4, sent  # an attempt counted, and given back without a look
-
-
-def test_attempts_that_others_counted_since_are_counted(store):
-    with closing(PostgresStorage(store._connections._address)) as other:
-        for counted in range(1, 7):
-            handle = other if counted % 3 == 0 else store
-            assert handle.take_attempts(3, "a", count) == counted
-
-
-def test_a_step_that_changes_nothing_writes_nothing(store, postgres):
-    with connected(postgres) as connection:
-        before = connection.execute("SELECT xmin, ctid FROM cardbill.card").fetchall()
-        store.transact(CARD, Step)
-        store.take_attempts(3, "a", lambda *_: Tally(None, None))
-        assert connection.execute("SELECT xmin, ctid FROM cardbill.card").fetchall() == before
-        assert connection.execute("SELECT sum(version) FROM cardbill.attempt_group").fetchone() == (
-            0,
-        )
-
-
-FILL = """
-    INSERT INTO cardbill.entry SELECT id, 7, 1, 'call', -1, 1, 'call:1', '' FROM cardbill.card;
-    INSERT INTO cardbill.record
-    SELECT id, 'call:2', 1, batch, 'settled', 1, 1, '2', '', '', NULL, 1, 1, 0, 0, ''
-    FROM cardbill.card;
-    INSERT INTO cardbill.attempt SELECT serial % 256, id, 'state', 9 FROM cardbill.card;
-    ANALYZE;
-"""
-
-
-def test_every_hot_statement_is_one_look_up_in_each_index(store, postgres, monkeypatch):
-    """And names the card or the token that it is about, so that one node has all of it."""
-    add(store, *[new_card(serial) for serial in range(2, 3_000)])
-    with statements(monkeypatch) as sent:
-        store.resolve("pin", [b"SUMMER/1"])
-        store.transact(CARD, change(state=b"x"), key="call:1")
-        store.transact(CARD, change(entry_row(), record_row()))
-        store.transact(CARD, change(state=b"y"), key="call:2", seen=store.view(CARD))
-        rows = entry_row(seq=2), record_row()
-        store.transact(CARD, change(*rows), key="call:2", seen=store.view(CARD))
-        store.transact(CARD, change(*[entry_row(seq=seq) for seq in range(8, 18)]))
-        store.take_attempts(3, "a", count)
-        store.take_attempts(3, "a", lambda *_: Tally(None, None))
-    hot = list(dict.fromkeys(sent))
-    assert len(hot) == 10, hot
-    with connected(postgres) as connection:
-        connection.execute(FILL)
-        for query in hot:
-            numbered = query.split("%s")
-            text = "".join(f"{part}${n}" for n, part in enumerate(numbered[:-1], start=1))
-            connection.execute(f"PREPARE hot AS {text + numbered[-1]}")
-            connection.execute("SET plan_cache_mode = force_generic_plan")
-            nothing = ", ".join(["NULL"] * (len(numbered) - 1))
-            lines = connection.execute(f"EXPLAIN EXECUTE hot({nothing})").fetchall()
-            plan = "\n".join(line for (line,) in lines)
-            connection.execute("DEALLOCATE hot")
-            # Tables of few rows, one for all or one for each group of attempts, may be read whole.
-            tables = [f"Seq Scan on {each} " for each in ("card", "entry", "record", "attempt")]
-            for wide in (*tables, "Seq Scan on credential", "Bitmap", "Hash", "Merge"):
-                assert wide not in plan, plan
-            for condition in [line for line in plan.splitlines() if "Index Cond" in line]:
-                assert any(key in condition for key in ("id = ", "card = ", "token = ", "grp = "))
-
-
-# -- rivals ------------------------------------------------------------------------------------
-
-
-def test_a_card_that_many_want_at_once_gets_on(store, monkeypatch):
-    """After one conflict a step waits in the card's own queue: nobody tries again and again."""
-    with statements(monkeypatch) as sent:
-        together(*[partial(store.transact, CARD, deposit)] * 16)
-    assert store.view(CARD).card.balance == 1_016
-    swaps = [query for query in sent if "UPDATE" in query and "swapped" in query]
-    assert len(swaps) <= 16 * 2
-
-
-def test_a_step_waits_for_a_lock_no_longer_than_it_may(postgres, store):
-    with closing(PostgresStorage(postgres, timeout=1)) as impatient, connected(postgres) as other:
-        other.execute("BEGIN")
-        other.execute("SELECT 1 FROM cardbill.card FOR UPDATE")
-        begun = time.monotonic()
-        with pytest.raises(StorageUnavailable, match="nothing was done") as caught:
-            impatient.transact(CARD, deposit)
-        assert not caught.value.outcome_unknown
-        assert 0.9 < time.monotonic() - begun < 20
-        assert kept(impatient) == (card_row(), [], [])  # who only reads does not wait
-        other.execute("ROLLBACK")
-        assert impatient.transact(CARD, deposit) == 1_001
-
-
-def test_more_threads_than_connections_wait_for_their_turn(postgres):
-    with closing(PostgresStorage(postgres, connections=2)) as store:
-        add(store, new_card())
-        together(*[partial(store.transact, CARD, deposit)] * 12)
-        assert store.view(CARD).card.balance == 1_012
-        with connected(postgres) as other:
-            (open_ones,) = other.execute(
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            ).fetchone()
-            assert open_ones <= 2
-
-
-def test_who_waits_for_a_connection_in_vain_is_told(postgres):
-    entered, leave = threading.Event(), threading.Event()
-
-    def slowly(view):
-        entered.set()
-        leave.wait()
-        return deposit(view)
-
-    with closing(PostgresStorage(postgres, timeout=1, connections=1)) as store:
-        add(store, new_card())
-        thread = threading.Thread(target=store.transact, args=(CARD, slowly))
-        thread.start()
-        entered.wait()
-        with pytest.raises(StorageUnavailable, match="in use"):
-            store.view(CARD)
-        leave.set()
-        thread.join()
-        assert store.view(CARD).card.balance == 1_001
-
-
-def test_credentials_taken_while_a_job_moves_in_are_drawn_again(store: PostgresStorage):
-    """Two jobs that draw the same: each keeps what it got first, and neither waits for ever."""
-    half = threading.Barrier(2)
-
-    def offer(batch: str) -> Iterator[NewCard]:
-        for serial in range(1, CHUNK + 2):
-            if serial > CHUNK:
-                half.wait()  # both have staged as many
-            yield new_card(serial, batch, token=b"same %d" % (serial % 20))
-
-    def redraw(new: NewCard) -> NewCard:
-        token = new.credential.token + new.card.id.encode()
-        return new._replace(credential=new.credential._replace(token=token))
-
-    def work(batch: str) -> int:
-        return store.add_cards(batch, offer(batch), redraw=redraw)
-
-    assert together(partial(work, "A"), partial(work, "B")) == [CHUNK + 1] * 2
-    found = [
-        row.token
-        for batch in "AB"
-        for row in store.credentials([f"{batch}/{serial}" for serial in range(1, CHUNK + 2)])
-    ]
-    assert len(set(found)) == len(found) == 2 * CHUNK + 2
-    assert {b"same %d" % number for number in range(20)} < set(found)
-
-
-def test_of_two_jobs_by_one_name_the_cards_of_one_are_added(store):
-    """Also where neither stands in the other's way."""
-    half = threading.Barrier(2)
-
-    def offer(batch: str) -> Iterator[NewCard]:
-        for serial in range(1, CHUNK + 2):
-            if serial > CHUNK:
-                half.wait()
-            yield new_card(serial, batch)
-
-    def work(batch: str) -> int:
-        return int(store.add_cards("job", offer(batch)))
-
-    assert together(partial(work, "A"), partial(work, "B")) == [CHUNK + 1] * 2
-    assert store.count_cards() == CHUNK + 2
-
-
-def test_calls_go_on_while_cards_are_added(store):
-    """Nothing a job does before its end, and nothing at its end, stands in a call's way."""
-
-    def offer() -> Iterator[NewCard]:
-        for serial in range(2, 2_002):
-            if serial % 500 == 0:
-                store.transact(CARD, deposit)
-            yield new_card(serial)
-
-    def approve(_: int) -> None:
-        assert store.count_cards() == 1
-        store.transact(CARD, deposit)
-        assert store.bind(CredentialRow("ani", b"x", CARD, None), expected=None)
-
-    assert store.add_cards("job", offer(), approve=approve) == 2_000
-    assert store.view(CARD).card.balance == 1_005
-
-
 # -- attempts ----------------------------------------------------------------------------------
 
 
@@ -564,247 +303,6 @@ def test_only_attempts_do_not_wait_for_the_disk(store, postgres):
         finally:
             connection.execute("DROP SCHEMA IF EXISTS watch CASCADE")
     assert found == [("attempt", "off"), ("card", "on")] * 2
-
-
-# -- what the network and the server do --------------------------------------------------------
-
-
-class Cut:
-    """Breaks connections at chosen statements: before they are sent, or before the answer."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.sent: list[str] = []
-        self.before: set[int] = set()
-        self.after: set[int] = set()
-        execute = Session._execute
-
-        def cutting(session: Session, query: str, *arguments: Any, **options: Any) -> None:
-            self.sent.append(query)
-            here = len(self.sent)
-            if here in self.before:
-                session.connection.close()
-            execute(session, query, *arguments, **options)
-            if here in self.after:
-                session.connection.close()
-                with session._translating(writing=options["writing"]):
-                    raise psycopg.OperationalError("the connection was cut")
-
-        monkeypatch.setattr(Session, "_execute", cutting)
-
-    def at(self, *, before: tuple[int, ...] = (), after: tuple[int, ...] = ()) -> None:
-        """From now on, counted from 1."""
-        self.sent.clear()
-        self.before, self.after = set(before), set(after)
-
-
-@pytest.fixture
-def cut(monkeypatch) -> Cut:
-    return Cut(monkeypatch)
-
-
-@pytest.fixture(params=["request", "answer"])
-def lose(request: pytest.FixtureRequest, cut: Cut) -> Callable[[int], None]:
-    """Cuts the connection at the statement of that number."""
-    when = "before" if request.param == "request" else "after"
-    return lambda number: cut.at(**{when: (number,)})
-
-
-def top_up(view: View) -> Step[int]:
-    """Put one unit on the card without a word, by a step that leaves no record."""
-    balance = view.card.balance + 1
-    return Step(balance, view.card._replace(version=view.card.version + 1, balance=balance))
-
-
-def test_the_connection_may_break_at_every_statement_of_a_step(store, cut, lose):
-    """It is taken once, whatever is lost, and attempts are counted once."""
-
-    def attempt() -> int:
-        counted: int = store.take_attempts(3, "a", count)
-        return counted
-
-    def attempt_anew() -> int:
-        store._attempts._left.clear()
-        return attempt()
-
-    def balance() -> int:
-        return int(store.view(CARD).card.balance)
-
-    def attempts() -> int:
-        return int(store.attempts()[0].state)
-
-    for take, look, statements in (
-        (lambda: store.transact(CARD, deposit, key="count"), balance, 2),
-        (lambda: store.transact(CARD, top_up, key="goes on"), balance, 1),
-        (attempt_anew, attempts, 2),
-        (attempt, attempts, 1),
-    ):
-        before = take()
-        number, used = 0, 1
-        while used >= number:  # until there is none of that number
-            number += 1
-            lose(number)
-            assert take() == before + number
-            used = len(cut.sent)
-            cut.at()
-            assert look() == before + number
-        assert number > statements
-    _, entries, _ = kept(store)
-    assert [row.balance_after for row in entries] == list(range(1_001, 1_001 + len(entries)))
-
-
-@pytest.mark.parametrize(
-    ("work", "done"),
-    [
-        (
-            lambda store, n: store.publish("plan", f"{n}", b"", expected=0),
-            lambda store, n: [head.name for head in store.catalogue()[1]].count(f"{n}"),
-        ),
-        (
-            lambda store, n: store.suspend(SuspenseRow(f"{n}", 1, "", "", b"")),
-            lambda store, n: [row.key for row in store.suspended()].count(f"{n}"),
-        ),
-        (
-            lambda store, n: store.append_audit(
-                AuditRow(n, "", "", "", b""), after=len(store.audit_log())
-            ),
-            lambda store, n: [row.at for _, row in store.audit_log()].count(n),
-        ),
-        (
-            lambda store, n: store.add_cards(f"{n}", [new_card(n + 1)]),
-            lambda store, n: len(store.find_cards(BATCH, after=n, limit=1)),
-        ),
-        (
-            lambda store, n: store.bind(CredentialRow("ani", b"%d" % n, CARD, None), expected=None),
-            lambda store, n: [row.token for row in store.credentials([CARD])].count(b"%d" % n),
-        ),
-    ],
-    ids=["publish", "suspend", "append_audit", "add_cards", "bind"],
-)
-def test_the_connection_may_break_at_every_other_statement(store, cut, lose, work, done):
-    """It was done, or not, or it is said that this is not known."""
-    error: StorageUnavailable | None = None
-    number, used = 0, 1
-    while used >= number:
-        number += 1
-        lose(number)
-        error = None
-        try:
-            assert work(store, number)
-        except StorageUnavailable as caught:
-            error = caught
-        used = len(cut.sent)
-        cut.at()
-        if error is None:
-            assert done(store, number) == 1
-        elif not error.outcome_unknown:
-            assert done(store, number) == 0
-    assert error is None  # at last nothing was lost
-
-
-def test_a_step_of_anothers_that_looks_the_same_is_not_taken_for_ones_own(store, cut, monkeypatch):
-    """Both deposit one unit to the same version: two units."""
-    with closing(PostgresStorage(store._connections._address)) as other:
-
-        def meanwhile(_: object) -> bool:
-            assert other.transact(CARD, deposit) == 1_001
-            return True
-
-        cut.at(before=(2,))
-        monkeypatch.setattr("cardbill.storage.postgres_faults.Patience.pause", meanwhile)
-        assert store.transact(CARD, deposit) == 1_002
-
-
-def test_a_step_that_was_overtaken_while_in_doubt_says_so(store, cut, monkeypatch):
-    """Its answer was lost, and others have moved on since: the card does not tell any more."""
-    with closing(PostgresStorage(store._connections._address)) as other:
-
-        def meanwhile(patience: object) -> bool:
-            for _ in range(2):
-                other.transact(CARD, deposit)
-            return True
-
-        cut.at(after=(2,))
-        monkeypatch.setattr("cardbill.storage.postgres_faults.Patience.pause", meanwhile)
-        with pytest.raises(StorageUnavailable) as caught:
-            store.transact(CARD, deposit)
-        assert caught.value.outcome_unknown
-        assert store.view(CARD).card.balance == 1_003
-
-
-def end_others(connection: Any) -> None:
-    """Have the server end every other connection to this database."""
-    connection.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-
-
-def test_a_step_goes_on_when_the_server_ends_its_connection(store, postgres):
-    runs = []
-
-    def decide(view):
-        runs.append(view)
-        if len(runs) == 1:
-            with connected(postgres) as other:
-                end_others(other)
-        return deposit(view)
-
-    assert store.transact(CARD, decide) == 1_001
-    assert len(runs) == 2
-    assert len(store.entries(CARD)) == 1
-
-
-def test_a_connection_that_was_ended_while_idle_is_noticed_before_it_is_used(store, postgres):
-    with connected(postgres) as other:
-        end_others(other)
-        row = AuditRow(1, "", "", "", b"")
-        assert store.append_audit(row, after=0)  # which may not be tried twice
-
-
-def test_the_server_may_end_connections_all_the_time(store, postgres):
-    finished = threading.Event()
-
-    def work() -> int:
-        done = 0
-        for _ in range(40):
-            try:
-                store.transact(CARD, deposit)
-                done += 1
-            except StorageUnavailable as error:
-                unknown.append(error.outcome_unknown)
-        return done
-
-    def disturb() -> int:
-        with connected(postgres) as other:
-            while not finished.is_set():
-                end_others(other)
-                time.sleep(0.02)
-        return 0
-
-    unknown: list[bool] = []
-    disturber = threading.Thread(target=disturb)
-    disturber.start()
-    try:
-        done = sum(together(*[work] * 4))
-    finally:
-        finished.set()
-        disturber.join()
-    assert done <= store.view(CARD).card.balance - 1_000 <= done + unknown.count(True)
-    card, entries, _ = kept(store)
-    assert [row.balance_after for row in store.entries(CARD, limit=1_000)] == list(
-        range(1_001, card.balance + 1)
-    )
-    assert done > 100
-    assert entries
-
-
-def test_a_failed_function_leaves_the_connection_as_it_was(store):
-    for error in (ValueError("mine"), psycopg.OperationalError("mine"), KeyboardInterrupt()):
-        with pytest.raises(type(error)) as caught:
-            store.transact(CARD, partial(throw, error))
-        assert caught.value is error
-    assert len(store._connections._idle) == 1
-    assert store.transact(CARD, deposit) == 1_001
 
 
 # -- forks -------------------------------------------------------------------------------------
@@ -849,22 +347,6 @@ def test_a_pool_of_before_a_fork_is_refused_in_the_child(pool):
 
 
 # -- spread over nodes: the statements, on one ---------------------------------------------------
-
-
-@contextmanager
-def as_if_citus(address: str) -> Iterator[None]:
-    """Functions by the names of Citus that do nothing: its script then runs on one server."""
-    with connected(address) as connection:
-        connection.execute("""
-            CREATE FUNCTION create_reference_table(text) RETURNS void
-                LANGUAGE sql AS 'SELECT NULL::void';
-            CREATE FUNCTION create_distributed_table(text, text, colocate_with text) RETURNS void
-                LANGUAGE sql AS 'SELECT NULL::void';
-            CREATE FUNCTION create_distributed_function(
-                regprocedure, distribution_arg_name text, colocate_with text
-            ) RETURNS void LANGUAGE sql AS 'SELECT NULL::void';
-        """)
-    yield
 
 
 @pytest.fixture

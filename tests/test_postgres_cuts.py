@@ -20,8 +20,8 @@ from tests.building import US, open_shop
 psycopg = pytest.importorskip("psycopg", reason="the PostgreSQL store needs psycopg")
 
 from cardbill.storage.postgres import PostgresStorage  # noqa: E402  # needs psycopg
+from tests.postgres_looks import as_if_citus  # noqa: E402  # as above
 from tests.postgres_proxy import Proxy, proxied  # noqa: E402  # as above
-from tests.test_postgres import as_if_citus  # noqa: E402  # as above
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from cardbill.storage.postgres import PostgresStorage
 from cardbill.storage.postgres_recent import Recent
 from cardbill.testing.conformance.rows import card_row, record_row
 from tests.building import EVERY_STORE, UK, UK_MINUTE, Shop, open_shop
-from tests.test_postgres import statements
+from tests.postgres_looks import statements
 
 PLAN = {"calls_at_once": 100, "max_call_seconds": 60}
 WHO = {"actor": "ann", "reason": "found"}

@@ -178,8 +178,8 @@ def contention_is_no_answer_to_a_caller(folder: Path) -> None:
 )  # fmt: skip
 def what_may_have_been_done_is_looked_up_and_not_repeated(folder: Path) -> None:
     from cardbill.storage.postgres import PostgresStorage
+    from tests.postgres_looks import count
     from tests.postgres_proxy import proxied
-    from tests.test_postgres import count
     from tests.test_postgres_cuts import everywhere
 
     address = database()

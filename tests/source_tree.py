@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "cardbill"
+TESTS = ROOT / "tests"
 
 
 def read_sources() -> dict[str, str]:

@@ -109,8 +109,9 @@ class Bands:
         # By day: (begin, end, number of the band), in order.
         self._spans: dict[int | date, list[tuple[int, int, int]]] = {}
         for number, band in enumerate(self.bands, start=1):
-            for span in (span for window in band.windows for span in _spans(window)):
-                self._spans.setdefault(span.day, []).append((span.begin, span.end, number))
+            for window in band.windows:
+                for day, begin, end in _spans(window):
+                    self._spans.setdefault(day, []).append((begin, end, number))
         for day, spans in self._spans.items():
             self._check(day, spans)
         self._days: dict[int, tuple[list[int], list[int]]] = {}
@@ -241,7 +242,7 @@ def _hours(window: str, text: str) -> tuple[int, int]:
     if found := _HOURS.fullmatch(text):
         first, first_minute, last, last_minute = map(int, found.groups())
         begin, end = first * 60 + first_minute, last * 60 + last_minute
-        if begin < _MIDNIGHT >= end and begin != end:
+        if begin < _MIDNIGHT and end <= _MIDNIGHT and begin != end:
             return begin, end
     raise InvalidInput("band window", window, "must have hours like 18:00-08:00, up to 24:00")
 

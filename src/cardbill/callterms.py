@@ -197,6 +197,18 @@ class CallTerms:
         """Whether a call pays its rated price and nothing else, as most do."""
         return not self.charges and self.taxes is None and not self.draws
 
+    @cached_property
+    def rating(self) -> Tariff:
+        """The tariff once buckets of talk time, and connect fees they waive, are off."""
+        waived = any(draw.waives_connect_fee for draw in self.draws)
+        if not self._seconds and not waived:
+            return self.tariff
+        return self.tariff.after(self._seconds, connect_fee=not waived)
+
+    def billed(self, seconds: int, answered_at: datetime) -> bool:
+        """Say whether a call is longer than grace: only then it takes anything."""
+        return seconds > self.tariff.rate_at(answered_at).grace_seconds
+
     # -- inside ---------------------------------------------------------------------------
 
     @cached_property
@@ -210,18 +222,6 @@ class CallTerms:
     @cached_property
     def _covered(self) -> bool:
         return any(draw.unit is Unit.CALLS for draw in self.draws)
-
-    @cached_property
-    def rating(self) -> Tariff:
-        """The tariff once buckets of talk time, and connect fees they waive, are off."""
-        waived = any(draw.waives_connect_fee for draw in self.draws)
-        if not self._seconds and not waived:
-            return self.tariff
-        return self.tariff.after(self._seconds, connect_fee=not waived)
-
-    def billed(self, seconds: int, answered_at: datetime) -> bool:
-        """Say whether a call is longer than grace: only then it takes anything."""
-        return seconds > self.tariff.rate_at(answered_at).grace_seconds
 
     def _price(
         self, seconds: int, rated: int, answered_at: datetime

@@ -125,17 +125,17 @@ def asked(
     if rules is None or not amount:
         return lines(charge, amount, rules)
     event = f"{reference}: {charge.name}"
-    return _lines(charge, taxed(card, event, (_quoted(charge, amount),), rules, shelf, at))
+    return _taxed_lines(charge, taxed(card, event, (_quoted(charge, amount),), rules, shelf, at))
 
 
 def lines(charge: Charge, amount: int, rules: TaxRules | None) -> list[tuple[EntryKind, str, int]]:
     """Return a charge and the taxes on it as (kind, name, ledger units)."""
     if rules is None or not amount:
         return [(EntryKind.CHARGE, charge.name, amount)]
-    return _lines(charge, rules.taxed((_quoted(charge, amount),)))
+    return _taxed_lines(charge, rules.taxed((_quoted(charge, amount),)))
 
 
-def _lines(charge: Charge, whole: Taxed) -> list[tuple[EntryKind, str, int]]:
+def _taxed_lines(charge: Charge, whole: Taxed) -> list[tuple[EntryKind, str, int]]:
     taxes = [(EntryKind.TAX, line.tax, line.amount) for line in whole.taxes]
     return [(EntryKind.CHARGE, charge.name, whole.nets[0]), *taxes]
 

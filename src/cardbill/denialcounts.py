@@ -73,7 +73,7 @@ class DenialCounts:
         with self._changing:
             self._waiting[day, batch, answer.reason.value] += 1
             self._since = self._since or at
-            full = self._waiting.total() >= _AT_MOST or not abs(at - self._since) < _WITHIN
+            full = self._waiting.total() >= _AT_MOST or abs(at - self._since) >= _WITHIN
         if full:
             self.add()
 

@@ -48,10 +48,10 @@ class DestinationGroup:
             raise MissingFields("destination group", missing)
         if check_name("name", self.name).isdigit():
             raise InvalidInput("name", self.name, "must not be digits alone: that is a prefix")
-        for what in ("prefixes", "excluding"):
-            if len(getattr(self, what)) > MOST_PREFIXES:
-                raise InvalidInput(what, len(getattr(self, what)), f"at most {MOST_PREFIXES:,}")
-            for prefix in getattr(self, what):
+        for what, prefixes in (("prefixes", self.prefixes), ("excluding", self.excluding)):
+            if len(prefixes) > MOST_PREFIXES:
+                raise InvalidInput(what, len(prefixes), f"at most {MOST_PREFIXES:,}")
+            for prefix in prefixes:
                 if not is_digits(prefix) or len(prefix) > MAX_DIGITS:
                     raise InvalidInput(what, prefix, f"must be 1 to {MAX_DIGITS} digits")
         for prefix in self.excluding:

@@ -184,8 +184,8 @@ def quotient(part: int, whole: int) -> Decimal | None:
     """Return a part by a whole of at least 0, half-up to 0.0001; ``None`` by nothing."""
     if whole == 0:
         return None
-    parts = round_ratio(abs(part) * 10_000, whole, 1, RoundingMode.HALF_UP)
-    return Decimal(f"{-parts if part < 0 else parts}E-4")
+    rounded = round_ratio(abs(part) * 10_000, whole, 1, RoundingMode.HALF_UP)
+    return Decimal(f"{-rounded if part < 0 else rounded}E-4")
 
 
 def money(amount: int, currency: str) -> Money:
@@ -238,7 +238,7 @@ def _decimal(field: str, value: object) -> Decimal:
         raise FloatRefused(field, value, "must not be a float: pass Decimal, int or text")
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         raise InvalidInput(field, value, "must be Money, Decimal, int or decimal text")
-    if isinstance(value, str) and not _plain(value):
+    if isinstance(value, str) and not _is_decimal(value):
         raise InvalidInput(field, value, "is not a decimal number")
     try:
         result = Decimal(value)
@@ -258,8 +258,8 @@ def _whole(value: Decimal, per_one: int) -> int | None:
     return None if left else whole
 
 
-def _plain(value: str) -> bool:
-    """Only ``-12.50``: no exponent, space, underscore or non-ASCII digit."""
+def _is_decimal(value: str) -> bool:
+    """Say whether a text is like ``-12.50``: no exponent, space, underscore or non-ASCII digit."""
     digits = value.removeprefix("-")
     whole, point, fraction = digits.partition(".")
     return (

@@ -62,7 +62,7 @@ def extend(
     """
     hold = card.holds.get(call_id)
     if hold is None:
-        ended = next((r for r in card.records if r.call_id == call_id), record)
+        ended = _ended(card, call_id, record)
         if ended is None:
             raise UnknownCall(call_id, suspended=False)
         raise CallEnded(call_id, ended.outcome.value)
@@ -131,8 +131,7 @@ def settle(
         if told.talk_ms:
             _answered(card, hold, _answer_of(told, at), shelf)
         return card.settle(call_id, told, route, at, _decided(card, hold, told, shelf))
-    # The hold may have expired in this very step, while the card caught up.
-    ended = next((r for r in card.records if r.call_id == call_id), record)
+    ended = _ended(card, call_id, record)
     if ended is None:
         return _unauthorised(card, call_id, told, number, shelf, at)
     if ended.report is not None:
@@ -195,7 +194,7 @@ def cancel(card: Card, record: CallRecord | None, call_id: str, at: datetime) ->
     """
     if call_id in card.holds:
         return card.release(call_id, Outcome.CANCELLED, at)
-    ended = next((r for r in card.records if r.call_id == call_id), record)
+    ended = _ended(card, call_id, record)
     if ended is None:
         return card.note(call_id, Outcome.CANCELLED, None, at)
     if ended.report is not None:
@@ -283,6 +282,11 @@ def _decided(
         caller=hold.ani,
         called=hold.number,
     )
+
+
+def _ended(card: Card, call_id: str, record: CallRecord | None) -> CallRecord | None:
+    """Return a call's record: its hold may have expired in this step, as the card caught up."""
+    return next((each for each in card.records if each.call_id == call_id), record)
 
 
 def _answer_of(told: Report, at: datetime) -> datetime:

@@ -143,7 +143,7 @@ def takes_any_digits_for_digits() -> AbstractContextManager[None]:
 
 
 def reads_amounts_as_python_does() -> AbstractContextManager[None]:
-    return patched((money, "_plain", lambda value: True))
+    return patched((money, "_is_decimal", lambda value: True))
 
 
 def takes_any_digits_for_a_pin() -> AbstractContextManager[None]:

@@ -3,8 +3,8 @@
 Cards, entries, records and catalogue items bear seals, and so do the counts of wrong PINs
 with their books; what stands alone (jobs, events in suspense, published items, dropped
 copies, locks) must agree with the operators' log, in which each row is sealed onto the one
-before. What a cut-off end of the log took with it shows
-where a later fact has lost the row before it, or against a head kept elsewhere.
+before. What a cut-off end of the log took with it shows where a later fact has lost the row
+before it, or against a head kept elsewhere.
 """
 
 from __future__ import annotations

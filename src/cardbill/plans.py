@@ -170,8 +170,7 @@ class Plan:
             raise MissingFields("plan", missing)
         check_name("name", self.name)
         check_name("deck", self.deck)
-        if not isinstance(self.billing_cycle, BillingCycle):
-            raise InvalidInput("billing_cycle", self.billing_cycle, "must be a BillingCycle")
+        check_kind("billing_cycle", self.billing_cycle, BillingCycle)
         if self.max_call_seconds is not None:
             check_count("max_call_seconds", self.max_call_seconds, 1, LONGEST_CALL_SECONDS)
         check_count("calls_at_once", self.calls_at_once, 1, 100)

@@ -36,7 +36,7 @@ def _prefixes(
     value: Mapping[str, str] | Iterable[tuple[str, str]],
 ) -> tuple[tuple[str, str], ...]:
     try:
-        pairs = [(prefix, name) for prefix, name in dict(value).items()]
+        pairs = list(dict(value).items())
     except (TypeError, ValueError):
         raise InvalidInput("tax prefixes", value, "must map prefixes to names") from None
     for prefix, name in pairs:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cardbill import Denial, DenialCount, Denied, Engine
-from cardbill.errors import RowAltered, StorageUnavailable
+from cardbill.errors import InvalidInput, RowAltered, StorageUnavailable
 from cardbill.storage.contract import Tally
 from tests.building import BARRED, INVALID, START, UK, UNRATED, open_shop
 
@@ -40,6 +40,9 @@ def test_denials_are_counted_by_day_batch_and_reason(kind, tmp_path):
         ]
         assert told(shop.bill, since=date(2025, 3, 4)) == [("B", "no_rate", 1)]
         assert told(shop.bill, batch="") == [("", "unknown_credential", 1)]
+        for asked in ("since", "until"):
+            with pytest.raises(InvalidInput, match=f"{asked}: must be a date"):  # days are in UTC
+                told(shop.bill, **{asked: START})
         shop.check_books()
 
 

@@ -1,6 +1,6 @@
 """What the figures say of batches and destinations, over every store."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,21 @@ def test_reports_name_what_they_cannot_use(shop: Shop):
         shop.bill.reports.utilisation("B", at=START.replace(tzinfo=None))
 
 
+def test_a_misspelt_batch_is_no_batch_without_calls(shop: Shop):
+    settle(shop, "a", 60_000)
+    reports = shop.bill.reports
+    asked: list[Callable[[], object]] = [
+        lambda: reports.margins(batch="b"),
+        lambda: reports.taxes(batch="b"),
+        lambda: reports.denials(batch="b"),
+        lambda: reports.what_if(batch="b"),
+        lambda: list(reports.hung_calls(batch="b")),
+    ]
+    for ask in asked:
+        with pytest.raises(UnknownName, match="no batch is named 'b'"):
+            ask()
+
+
 # -- margin -------------------------------------------------------------------------------------
 
 
@@ -210,7 +225,6 @@ def test_margins_of_one_batch_and_of_each_currency_stand_apart(shop: Shop):
     assert [row.margin for row in rows_] == [Money("0.04", USD), Money("0.01", EUR)]
     (only,) = bill.reports.margins(batch="E")
     assert (only.currency, only.price) == ("EUR", Money("0.05", EUR))
-    assert bill.reports.margins(batch="nope") == []
 
 
 def test_a_loss_is_shown_as_one(shop: Shop):

@@ -270,9 +270,9 @@ class CallFlow:
                 `answered_at` and `ended_at`.
             answered_at: The answer, where known.
             ended_at: The hang-up, where known.
-            carrier: Who carried it. Not told, it is the only route there was, or unknown;
-                of a carrier that nobody knows, or whose currency had no exchange rate, the
-                cost is unknown.
+            carrier: Who carried it, or was tried last. Not told, a call that was answered had
+                the only route there was, or an unknown one; of a carrier that nobody knows,
+                or whose currency had no exchange rate, the cost is unknown.
             cause: The Q.850 release cause, where known.
             access_ms: How long the caller was on the access number, the dialogue included, in
                 milliseconds: for what that costs; default: the talk time.

@@ -110,6 +110,7 @@ class Engine(CallFlow):
         decks, groups, jurisdictions, plans, carriers, access_numbers, batches: What is published
             and issued.
         exchange: The exchange rates, published where there is more than one currency.
+        storage: The store: its contract also lists the operators' log and what is in suspense.
         accounts: What customers and operators do with a card's money.
         callers: The callers' numbers that open cards without a PIN.
         control: What operators sell, block, freeze and void.
@@ -513,7 +514,11 @@ class Engine(CallFlow):
     def records(
         self, *, card_id: str | None = None, batch: str | None = None
     ) -> Iterator[CallRecord]:
-        """Yield call records: of a card, of a batch or all, ordered by card and call."""
+        """Yield call records: of a card, of a batch or all, ordered by card and call.
+
+        Calls that nobody reported are in it once a sweep, or a step on their card, has ended
+        them. Of a card or a batch that there is not, there are none.
+        """
         for row in call_rows(self.storage, card=card_id, batch=batch):
             yield record_from_row(row, self._keyring.seals)
 

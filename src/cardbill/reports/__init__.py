@@ -1,7 +1,7 @@
 """Figures over cards and calls, computed from any store, page by page.
 
-Rows are plain classes of attrs: ``attrs.asdict(row)`` is a line of a table. Source: domain.md
-section 8.
+Rows are plain classes of attrs, which ``attrs.asdict`` makes lines of a table of. Source:
+domain.md section 8.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cardbill.errors import InvalidInput
 from cardbill.inquiry import account_at, card_at
 from cardbill.instants import aware, zone
 from cardbill.ledger import EntryKind
-from cardbill.names import check_choice, check_count
+from cardbill.names import check_choice, check_count, check_date
 from cardbill.paging import call_rows, card_rows, due_cards
 from cardbill.reports.hung import HungCall, expired_call, open_calls
 from cardbill.reports.margins import Margin, MarginBy, margins
@@ -108,9 +108,11 @@ class Reports:
             highest margin first, days in their order.
 
         Raises:
+            UnknownName: There is no such batch.
             InvalidInput: `by` or the zone is unknown, or an instant has no time zone.
         """
         group = check_choice("by", by, MarginBy)
+        self._check_batch(batch)
         self._shelf.refresh()
         begin, end, now = _instant("since", since), _instant("until", until), self._at(at)
         records = (
@@ -178,20 +180,24 @@ class Reports:
         days.
 
         Args:
-            batch: Only cards of this batch; default: all, and attempts that led to no card.
+            batch: Only cards of this batch, or, empty, attempts that led to no card; default:
+                all.
             since: Only this day, in UTC, or later; default: all.
             until: Only before this day; default: all.
 
         Raises:
+            UnknownName: There is no such batch.
+            InvalidInput: `since` or `until` is no date.
             RowAltered: Counts are not what cardbill wrote: see ``Engine.recount_attempts``.
         """
+        self._check_batch(batch or None)
+        begin = date.min if since is None else check_date("since", since)
+        end = date.max if until is None else check_date("until", until)
         return sorted(
             (
                 row
                 for row in self._denials.counts()
-                if batch in (None, row.batch)
-                and (since is None or since <= row.day)
-                and (until is None or row.day < until)
+                if batch in (None, row.batch) and begin <= row.day < end
             ),
             key=lambda row: (row.day, row.batch, row.reason.value),
         )
@@ -246,7 +252,7 @@ class Reports:
             batch: Only calls of this batch's cards, if `records` are not given.
 
         Raises:
-            UnknownName: There is no such deck or carrier.
+            UnknownName: There is no such deck, carrier or batch.
             WrongCurrency: A call is in another currency than the deck, or than other calls.
             InvalidInput: Records are given and a batch too; or the instant cannot be used.
         """
@@ -254,6 +260,7 @@ class Reports:
             raise InvalidInput("batch", batch, "is for the records of the store: give one")
         instant = None if at is None else aware("at", at)
         if records is None:
+            self._check_batch(batch)
             records = self._records(batch, self._now())
         if carrier is not None:
             if deck is None:
@@ -297,6 +304,11 @@ class Reports:
             return [snapshot.batch(each) for each in names]
 
         return self._shelf.get(read)
+
+    def _check_batch(self, name: str | None) -> None:
+        """Check that there is such a batch: of a misspelt one all figures would be nothing."""
+        if name is not None:
+            self._batches(name)
 
     def _deck(self, name: str) -> Deck:
         return self._shelf.get(lambda snapshot: snapshot.deck(name))

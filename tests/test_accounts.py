@@ -63,11 +63,25 @@ def test_a_recharge_is_done_once_however_often_it_is_asked(shop: Shop):
 
 def test_a_key_is_good_for_one_request(shop: Shop):
     shop.bill.accounts.recharge("B/1", 10, key="k")
-    with pytest.raises(IdempotencyMismatch, match="amount"):
+    with pytest.raises(IdempotencyMismatch, match=r"another amount \(10\.00\)"):
         shop.bill.accounts.recharge("B/1", 11, key="k")
-    with pytest.raises(IdempotencyMismatch, match="kind"):
+    with pytest.raises(IdempotencyMismatch, match=r"another kind \(recharge\)"):
         shop.bill.accounts.credit("B/1", 10, key="k", **WHO)
     assert done(shop.bill.accounts.recharge("B/1", 1, key="K")).balance_units == 15_840_000
+
+
+def test_a_key_belongs_to_its_card(shop: Shop):
+    call(shop, "c2", 60, to=UK, serial=2)
+    for card in ("B/1", "B/2"):
+        assert not done(shop.bill.accounts.recharge(card, 10, key="k")).replayed
+
+
+def test_no_amount_is_all_there_is_only_where_money_is_taken_off(shop: Shop):
+    with pytest.raises(InvalidInput, match="amount: must be Money"):
+        shop.bill.accounts.credit("B/1", None, key="a", **WHO)
+    with pytest.raises(InvalidInput, match="amount: must be Money"):
+        shop.bill.accounts.recharge("B/1", None, key="a")
+    assert list(shop.bill.accounts.operations("B/1")) == []
 
 
 def test_a_key_of_a_call_is_another_key(shop: Shop):
@@ -143,7 +157,9 @@ def test_a_package_is_bought_with_the_money_of_the_card(shop: Shop):
 
 
 def test_a_card_that_was_never_used_or_is_gone_takes_nothing(shop: Shop):
-    with pytest.raises(TransitionRefused, match="generated"):
+    with pytest.raises(
+        TransitionRefused, match=r"generated: .*, its account opens with its first use"
+    ):
         shop.bill.accounts.recharge("B/2", 1, key="a")
     with pytest.raises(UnknownName):
         shop.bill.accounts.recharge("B/9", 1, key="a")
@@ -339,7 +355,11 @@ def test_a_card_is_recharged_by_the_value_of_another_that_was_never_used(shop: S
 
 
 def test_a_voucher_that_is_refused_is_good_again(shop: Shop):
-    assert denied(shop.bill.accounts.redeem("B/3", pin=shop.pin(2), key="v")) == "not_yet_effective"
+    for _ in range(2):
+        answer = shop.bill.accounts.redeem("B/3", pin=shop.pin(2), key="v")
+        assert denied(answer) == "not_yet_effective"
+        assert isinstance(answer, Denied)
+        assert answer.detail == "the receiving card was never used: it has no account yet"
     assert shop.grant("c2", to=UK, serial=2).granted
     shop.check_books()
 
@@ -365,7 +385,10 @@ def test_a_voucher_that_came_back_has_its_first_use_still_before_it(first_use, t
 
 def test_a_card_in_use_is_no_voucher_and_wrong_pins_are_counted(shop: Shop):
     call(shop, "c2", 60, to=UK, serial=2)
-    assert denied(shop.bill.accounts.redeem("B/1", pin=shop.pin(2), key="v")) == "exhausted"
+    answer = shop.bill.accounts.redeem("B/1", pin=shop.pin(2), key="v")
+    assert denied(answer) == "exhausted"
+    assert isinstance(answer, Denied)
+    assert answer.detail == "it was used before: only a card that never was is a voucher"
     for _ in range(5):
         answer = shop.bill.accounts.redeem("B/1", pin="000000000042", key="w", ani="+13055550000")
         assert denied(answer) == "unknown_credential"

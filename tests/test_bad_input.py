@@ -173,6 +173,7 @@ def test_unknown_names_are_named(shop: Shop):
         assert refused.value.kind == kind
         # What can be no card id may be a PIN, so it is not repeated.
         assert refused.value.name == ("" if kind == "card" else "nope")
+        assert ("like SUMMER-5/123" in str(refused.value)) == (kind == "card")
     assert not (shop.folder / "x.csv").exists()
     assert rows(bill.storage) == before
 

@@ -102,6 +102,8 @@ def test_the_charges_of_a_plan_have_names_of_their_own_and_its_currency():
         Plan(**terms, charges=[charge(amount=Money(1, EUR))])
     with pytest.raises(InvalidInput, match="charges"):
         Plan(**terms, charges=["fee"])  # type: ignore[list-item]
+    with pytest.raises(InvalidInput, match="charges: must be a list of Charge"):
+        Plan(**terms, charges=charge())  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="number of charges"):
         Plan(**terms, charges=[charge(name=f"fee {n}") for n in range(51)])
     free = charge(name="free", amount=None, percent=5)

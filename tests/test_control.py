@@ -325,6 +325,11 @@ def test_what_is_not_there_is_refused_and_leaves_nothing(
     assert rows(shop.bill.storage) == before
 
 
+def test_a_range_that_ends_before_it_begins_is_told_so(shop: Shop):
+    with pytest.raises(InvalidInput, match=r"last: must not be below the first, 3 \(got 2\)"):
+        shop.bill.control.freeze("B", 3, 2, **WHO)
+
+
 # -- from when on the days are counted --------------------------------------------------------
 
 ANSWERED = {"validity": "first_answer", "expires_days_after_first_use": 1}

@@ -58,7 +58,7 @@ def test_keys_are_never_overwritten(tmp_path: Path):
     path = tmp_path / "cards.key"
     Keyring.create(path)
     content = path.read_bytes()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match=r"Keyring.load\(\) reads them.*cards.key"):
         Keyring.create(path)
     assert path.read_bytes() == content
     link = tmp_path / "link.key"

@@ -222,6 +222,17 @@ def test_a_server_that_is_not_there_is_told_soon():
     assert time.monotonic() - begun < 20
 
 
+def test_what_is_wrong_with_an_address_is_said(empty_postgres):
+    server, _, _ = empty_postgres.rpartition("/")
+    for address, why in (
+        (f"{server}/nowhere", 'database "nowhere" does not exist'),
+        (empty_postgres.replace("//cardbill@", "//stranger@"), 'role "stranger" does not exist'),
+        ("postgresql://127.0.0.1:1/cards", "port 1 failed: Connection refused"),
+    ):
+        with pytest.raises(StorageUnavailable, match=why):
+            PostgresStorage(address)
+
+
 def test_the_driver_is_named_when_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     for module in [name for name in sys.modules if name.startswith("cardbill.storage.postgres")]:

@@ -101,7 +101,8 @@ def unusable_for(card: Card, request: Request, shelf: Snapshot, at: datetime) ->
     if status is Status.VOID:
         return Denied(reason=Denial.VOID, card_id=card.id)
     if not card.in_use:
-        raise TransitionRefused(card.id, status.value, request.kind.value)
+        why = "its account opens with its first use"
+        raise TransitionRefused(card.id, status.value, request.kind.value, why)
     if request.kind in (OperationKind.REFUND, OperationKind.WRITE_OFF):
         return None
     if stopped := blocked(card, shelf):

@@ -10,10 +10,9 @@ from attrs import evolve
 
 from cardbill import accounting, money, transferring
 from cardbill.answers import Credential, Denied
-from cardbill.denials import denial_of
 from cardbill.errors import InvalidInput
 from cardbill.names import check_count, check_id, check_name, check_reason
-from cardbill.operations import Operation, OperationKind, Request, incoming_key
+from cardbill.operations import ALL_THERE_IS, Operation, OperationKind, Request, incoming_key
 from cardbill.paging import record_rows
 from cardbill.rows import is_call, operation_from_row, operation_key
 
@@ -46,10 +45,11 @@ class ByPin(Protocol):
 class Accounts:
     """Recharges, credits, refunds, write-offs, manual charges and packages that are bought.
 
-    Every call names a key that the host makes, one per request: the same again is answered as
-    the first time and marked ``replayed``. A refusal is a :class:`Denied`, and is not
-    remembered; but for that of a card that another one gives to. While a charge waits for an
-    open call to end, what is available is kept for it: nothing that takes money is done.
+    Every call names a key that the host makes, one per request on a card: the same again is
+    answered as the first time and marked ``replayed``; on another card it is another request.
+    A refusal is a :class:`Denied`, and is not remembered; but for that of a card that another
+    one gives to. While a charge waits for an open call to end, what is available is kept for
+    it: nothing that takes money is done.
     """
 
     def __init__(
@@ -81,8 +81,9 @@ class Accounts:
 
         Args:
             card_id: The card.
-            amount: ``Money`` in the card's currency, ``Decimal``, int or text; above 0.
-            key: The host's, one per payment: 1 to 128 visible ASCII characters.
+            amount: ``Money`` in the card's currency; or ``Decimal``, int or text, in that
+                currency and not in ledger units: 5 is $5.00. Above 0.
+            key: The host's, one per payment on this card: 1 to 128 visible ASCII characters.
             at: The instant; default: now.
 
         Raises:
@@ -211,8 +212,9 @@ class Accounts:
     ) -> Operation | Denied:
         """Move money from one card to another: only what no call of the giving card holds.
 
-        The receiving card is treated as if recharged. Should the process die half way, the
-        money is under way until a sweep, or the same request again, goes on.
+        The receiving card, which must have been used before, is treated as if recharged.
+        Should the process die half way, the money is under way until a sweep, or the same
+        request again, goes on.
 
         Args:
             card_id: The giving card.
@@ -261,7 +263,7 @@ class Accounts:
         :meth:`Engine.authenticate`, whose arguments these are.
 
         Args:
-            card_id: The receiving card.
+            card_id: The receiving card; it must have been used before.
             pin: Of the card that is used up.
             key: The host's, one per redemption, on the card that is used up.
             card_number: The printed card number, where cards have one.
@@ -307,7 +309,11 @@ class Accounts:
         return self._go_on(sent, now)
 
     def resume(self, card_id: str, at: datetime) -> int:
-        """Go on with transfers of a card that were cut short; return how many there were."""
+        """Go on with transfers of a card that were cut short, as :meth:`Engine.sweep` does.
+
+        Returns:
+            How many there were.
+        """
         found = self._runner.step(
             card_id, None, at, lambda card, _done, _shelf: transferring.overdue(card, at)
         )
@@ -333,10 +339,10 @@ class Accounts:
         if isinstance(sent, Denied):
             return sent
         if sent.refused:
-            return Denied(reason=denial_of(sent.refused), card_id=sent.other)
+            return transferring.turned_down(sent.refused, sent.other)
         closed = self._arrive(sent.card_id, sent.key, sent.other, sent.amount_units, at)
         if closed.refused:
-            return Denied(reason=denial_of(closed.refused), card_id=sent.other)
+            return transferring.turned_down(closed.refused, sent.other)
         return evolve(closed, replayed=sent.replayed)
 
     def _arrive(self, card_id: str, key: str, to: str, amount: int, at: datetime) -> Operation:
@@ -375,7 +381,7 @@ class Accounts:
         at: datetime | None,
         log: tuple[str, str] | None = None,
     ) -> Operation | Denied:
-        units = 0 if amount is None and log is not None else self._units(card_id, amount)
+        units = 0 if amount is None and kind in ALL_THERE_IS else self._units(card_id, amount)
         return self._operate(card_id, Request(check_id("key", key), kind, units), at, log)
 
     def _operate(

@@ -16,7 +16,7 @@ from cardbill.errors import InvalidInput, MissingFields
 from cardbill.instants import end_of_day, local_midnight, zone
 from cardbill.jurisdictions import Exemption
 from cardbill.keyring import NUMBER_PIN, PIN
-from cardbill.names import check_choice, check_count, check_date, check_kind, check_name
+from cardbill.names import check_choice, check_count, check_date, check_kind, check_many, check_name
 from cardbill.pins import DEFAULT_LENGTH, SHORTEST, SHORTEST_WITH_NUMBER, check_length
 from cardbill.taxregions import TaxRegions
 
@@ -52,7 +52,7 @@ def _validity(value: Validity | str) -> Validity:
 
 
 def _exemptions(value: Iterable[Exemption]) -> tuple[Exemption, ...]:
-    return tuple(value)
+    return check_many("exemptions", value, Exemption)
 
 
 def _first_use(value: FirstUse | str) -> FirstUse:
@@ -140,8 +140,6 @@ class Batch:
             if self.tax_jurisdiction is not None:
                 problem = "goes with no tax_jurisdiction: the regions have a default of their own"
                 raise InvalidInput("tax_regions", self.tax_regions.default, problem)
-        for exemption in self.exemptions:
-            check_kind("exemptions", exemption, Exemption)
         self._check_dates()
 
     def _check_dates(self) -> None:

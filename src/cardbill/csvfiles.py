@@ -85,7 +85,8 @@ class Table:
             if found:
                 at[field] = found[0]
         if missing := [field for field in required if field not in at]:
-            raise InvalidInput("header", None, f"has no column for {' and '.join(missing)}")
+            problem = f"has no column for {' and '.join(missing)}: say which it is in `columns`"
+            raise InvalidInput("header", None, problem)
         return at
 
     def position(self, field: str, header: object) -> int:

@@ -45,6 +45,7 @@ A refused *call* is no error: ``authenticate`` and ``authorize`` answer with a
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -175,6 +176,8 @@ class UnknownName(CardbillError, LookupError):
         self.kind = kind
         self.name = name if kind != "card" or "/" in name else ""
         named = f"is named {self.name!r}" if self.name else "has such a name"
+        if kind == "card" and not self.name:
+            named += ": a card's is that of its batch and its serial, like SUMMER-5/123"
         super().__init__(f"no {kind} {named}")
 
 
@@ -192,7 +195,7 @@ class TermsLocked(CardbillError):
 
 
 class TransitionRefused(CardbillError):
-    """A card of that status cannot be sold, blocked or voided.
+    """What is asked for cannot be done to a card of that status.
 
     Attributes:
         card_id: Which card.
@@ -200,11 +203,12 @@ class TransitionRefused(CardbillError):
         event: What was asked.
     """
 
-    def __init__(self, card_id: str, status: str, event: str) -> None:
+    def __init__(self, card_id: str, status: str, event: str, why: str = "") -> None:
         self.card_id = card_id
         self.status = status
         self.event = event
-        super().__init__(f"card {card_id} is {status}: {event} is not possible")
+        told = f"card {card_id} is {status}: {event.replace('_', ' ')} is not possible"
+        super().__init__(f"{told}{why and ', '}{why}")
 
 
 class PlanRefused(CardbillError):
@@ -235,14 +239,21 @@ class CallEnded(OperationError):
 class IdempotencyMismatch(OperationError):
     """The operation was done before under this key with another request.
 
+    What was done stays; another request needs another key.
+
     Attributes:
+        key: The operation's key; a call's is its id.
         fields: Which parts of the request differ.
     """
 
-    def __init__(self, key: str, fields: Sequence[str]) -> None:
+    def __init__(self, key: str, fields: Sequence[str], done: Sequence[object] = ()) -> None:
         self.key = key
         self.fields = tuple(fields)
-        super().__init__(f"{key!r} was done before with another {', '.join(fields)}")
+        told = [
+            name if was in ("", None) else f"{name} ({was})"
+            for name, was in zip_longest(fields, done)
+        ]
+        super().__init__(f"{key!r} was done before with another {', '.join(told)}")
 
 
 class UnknownCall(OperationError, LookupError):

@@ -75,7 +75,8 @@ def check_range(first: object, last: object) -> None:
         InvalidInput: Not whole numbers from 1, or the last is below the first.
     """
     low = check_count("first", first, 1, LARGEST_SERIAL)
-    check_count("last", last, low, LARGEST_SERIAL)
+    if check_count("last", last, 1, LARGEST_SERIAL) < low:
+        raise InvalidInput("last", last, f"must not be below the first, {low}")
 
 
 def _joined(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -120,7 +120,12 @@ class Keyring:
             FileExistsError: The file is there already; keys are never overwritten.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
+        try:
+            made = os.open(path, flags, 0o600)
+        except FileExistsError as error:
+            told = "keys are never overwritten; Keyring.load() reads them"
+            raise FileExistsError(error.errno, f"{error.strerror}: {told}", path) from None
+        with os.fdopen(made, "w", encoding="ascii") as file:
             file.write(self.dumps() + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from enum import Enum
 from typing import TypeVar
@@ -49,8 +50,10 @@ def check_id(field: str, text: object) -> str:
     Raises:
         InvalidInput: It is none.
     """
-    if not isinstance(text, str) or not 1 <= len(text) <= LONGEST_ID:
-        raise InvalidInput(field, text, f"must be text of 1 to {LONGEST_ID}")
+    if not isinstance(text, str):
+        raise InvalidInput(field, text, "must be text")
+    if not 1 <= len(text) <= LONGEST_ID:
+        raise InvalidInput(field, text, f"must have 1 to {LONGEST_ID} characters")
     if not all("!" <= character <= "~" for character in text):
         raise InvalidInput(field, text, "must be visible ASCII characters only")
     return text
@@ -76,6 +79,17 @@ def check_kind(field: str, value: object, kind: type[T]) -> T:
     if not isinstance(value, kind):
         raise InvalidInput(field, value, f"must be a {kind.__name__}")
     return value
+
+
+def check_many(field: str, values: object, kind: type[T]) -> tuple[T, ...]:
+    """Return several values of that class.
+
+    Raises:
+        InvalidInput: It is no list, such as a single one of them; or holds something else.
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InvalidInput(field, values, f"must be a list of {kind.__name__}")
+    return tuple(check_kind(field, value, kind) for value in values)
 
 
 def check_count(field: str, value: object, lowest: int, highest: int) -> int:

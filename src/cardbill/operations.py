@@ -44,6 +44,10 @@ class OperationKind(Enum):
     """Money came from another card."""
 
 
+ALL_THERE_IS = frozenset({OperationKind.REFUND, OperationKind.WRITE_OFF})
+"""What takes all that is available where no amount is told."""
+
+
 @frozen(kw_only=True)
 class Operation:
     """What was done to a card under a key.
@@ -54,7 +58,8 @@ class Operation:
         card_id, batch, serial: Whose card.
         currency: The card's ISO 4217 code.
         at: When.
-        amount_units: The amount asked for, in ledger units; a charge: as quoted.
+        amount_units: The amount asked for, in ledger units; a charge: as quoted; 0 where the
+            other card refused it.
         name: The charge's or the package's; empty: it has none.
         quantity: How many times, for a charge.
         other: The other card of a transfer; empty: there is none.
@@ -83,7 +88,7 @@ class Operation:
 
     @property
     def amount(self) -> Money:
-        """The amount asked for."""
+        """The amount asked for; 0 where the other card refused it."""
         return money.money(self.amount_units, self.currency)
 
     @property
@@ -118,13 +123,17 @@ class Request:
         Raises:
             IdempotencyMismatch: It is another one.
         """
-        told = [("kind", self.kind, done.kind), ("name", self.name, done.name)]
-        told.append(("quantity", self.quantity, done.quantity))
-        told.append(("to", self.other, done.other))
+        told: list[tuple[str, object, object]] = [
+            ("kind", self.kind.value, done.kind.value),
+            ("name", self.name, done.name),
+            ("quantity", self.quantity, done.quantity),
+            ("to", self.other, done.other),
+        ]
         if self.amount and not done.refused:
-            told.append(("amount", self.amount, done.amount_units))
-        if differing := [name for name, now, before in told if now != before]:
-            raise IdempotencyMismatch(self.key, differing)
+            asked = money.money(self.amount, done.currency)
+            told.append(("amount", str(asked.amount), str(done.amount.amount)))
+        if differing := {name: was for name, now, was in told if now != was}:
+            raise IdempotencyMismatch(self.key, list(differing), list(differing.values()))
         return evolve(done, replayed=True)
 
 

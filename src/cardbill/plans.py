@@ -22,6 +22,7 @@ from cardbill.names import (
     check_count,
     check_kind,
     check_language,
+    check_many,
     check_name,
 )
 from cardbill.packages import Given, Package, check_packages
@@ -82,15 +83,15 @@ def _barred(value: Iterable[str]) -> tuple[str, ...]:
 
 
 def _packages(value: Iterable[Package]) -> tuple[Package, ...]:
-    return tuple(value)
+    return check_many("packages", value, Package)
 
 
 def _charges(value: Iterable[Charge]) -> tuple[Charge, ...]:
-    return tuple(value)
+    return check_many("charges", value, Charge)
 
 
 def _limits(value: Iterable[UsageLimit]) -> tuple[UsageLimit, ...]:
-    return tuple(value)
+    return check_many("usage_limits", value, UsageLimit)
 
 
 def _code(currency: str | Currency) -> str:

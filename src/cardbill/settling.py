@@ -67,7 +67,7 @@ def extend(
             raise UnknownCall(call_id, suspended=False)
         raise CallEnded(call_id, ended.outcome.value)
     if number == hold.extension and used_seconds != hold.used_seconds:
-        raise IdempotencyMismatch(call_id, ["used_seconds"])
+        raise IdempotencyMismatch(call_id, ["used_seconds"], [hold.used_seconds])
     replayed = number <= hold.extension
     stopped = blocked(card, shelf)
     if not replayed:
@@ -334,15 +334,17 @@ def _same(record: CallRecord, told: Report) -> CallRecord:
     """Return the first answer again, if the report is the same."""
     first = record.report
     assert first is not None  # noqa: S101  # the caller looked
-    differing = [
-        name
+    differing = {
+        name: before
         for name, before, now in (
-            ("talk_ms", whole_seconds(first.talk_ms), whole_seconds(told.talk_ms)),
+            ("talk_ms", first.talk_ms, told.talk_ms),
             ("answered_at", first.answered_at, told.answered_at),
             ("carrier", first.carrier, told.carrier),
         )
         if before != now
-    ]
+    }
+    if whole_seconds(first.talk_ms) == whole_seconds(told.talk_ms):
+        differing.pop("talk_ms", None)  # which is a report of the same
     if differing:
-        raise IdempotencyMismatch(record.call_id, differing)
+        raise IdempotencyMismatch(record.call_id, list(differing), list(differing.values()))
     return evolve(record, replayed=True)

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from cardbill.cards import Card
     from cardbill.catalogue import Snapshot
 
+IN_USE = "it was used before: only a card that never was is a voucher"
+_NOT_TAKEN = {
+    Denial.NOT_YET_EFFECTIVE: "the receiving card was never used: it has no account yet",
+    Denial.LIMIT_REACHED: "the receiving card cannot hold so much",
+}
+
 
 def send(
     card: Card, done: Operation | None, request: Request, shelf: Snapshot, at: datetime
@@ -75,7 +81,7 @@ def send_all(
     elif batch.effective_at is not None and at < batch.effective_at:
         reason = Denial.NOT_YET_EFFECTIVE
     elif card.first_used_at is not None:
-        reason = Denial.EXHAUSTED  # it is a card in use, no voucher
+        return Denied(reason=Denial.EXHAUSTED, detail=IN_USE, card_id=card.id)
     if reason is not None:
         return Denied(reason=reason, card_id=card.id)
     saletaxes.used(card, batch, shelf, at)
@@ -90,7 +96,7 @@ def receive(
     """Put money of another card on the receiving one, once; or refuse it, and that stands."""
     if done is not None:
         done = request.again(done)
-        return Denied(reason=denial_of(done.refused), card_id=card.id) if done.refused else done
+        return turned_down(done.refused, card.id) if done.refused else done
     if denied := _refusal(card, request, shelf, at):
         record_done(card, request, 0, at, refused=denied.reason.value)
         return denied
@@ -133,6 +139,12 @@ def close(
     return refused
 
 
+def turned_down(reason: str, card_id: str) -> Denied:
+    """Return why a card did not take money of another one, the first time and again."""
+    denial = denial_of(reason)
+    return Denied(reason=denial, detail=_NOT_TAKEN.get(denial, ""), card_id=card_id)
+
+
 def overdue(card: Card, at: datetime) -> list[tuple[str, Outgoing]]:
     """Return the transfers of a card that a sweep has to go on with."""
     return [(key, out) for key, out in card.outgoing.items() if out.at + RESUMED_AFTER <= at]
@@ -154,9 +166,9 @@ def _refusal(card: Card, request: Request, shelf: Snapshot, at: datetime) -> Den
         if denied := unusable_for(card, request, shelf, at):
             return denied
     except TransitionRefused:
-        return Denied(reason=Denial.NOT_YET_EFFECTIVE, card_id=card.id)
+        return turned_down(Denial.NOT_YET_EFFECTIVE.value, card.id)
     if card.balance + request.amount > money.MAX_UNITS:
-        return Denied(reason=Denial.LIMIT_REACHED, card_id=card.id)
+        return turned_down(Denial.LIMIT_REACHED.value, card.id)
     return None
 
 

@@ -21,6 +21,7 @@ _COLLIDED = ("40001", "40P01")
 _DOUBTFUL = ("40003", "08007", "XX000")  # the last: Citus lost a node before it committed
 _STANDBY = "25006"  # read only: another server is the first one now
 _TOO_LONG = ("57014", "55P03", "25P03", "53")
+_NO_CONNECTION = ("connection to server ", "failed to resolve host ", "connection timeout ")
 _PAUSES = (20, 50, 100, 200, 400)  # milliseconds
 
 
@@ -45,7 +46,7 @@ def translated(error: Exception, *, broken: bool, writing: bool) -> StorageError
     if not isinstance(error, psycopg.Error) or (isinstance(error, psycopg.DataError) and not state):
         return ConstraintViolated(f"{problem}: a value that no column can hold")
     # The primary message alone: the detail shows the row.
-    message = f"{problem}: {error.diag.message_primary or type(error).__name__}"
+    message = f"{problem}: {error.diag.message_primary or _unreached(error)}"
     if state[:2] in {"22", "23"}:
         return ConstraintViolated(message)
     if state in _COLLIDED or state == _STANDBY:
@@ -55,6 +56,16 @@ def translated(error: Exception, *, broken: bool, writing: bool) -> StorageError
     if state.startswith(_TOO_LONG):
         return StorageUnavailable(message)
     return StorageError(message)
+
+
+def _unreached(error: psycopg.Error) -> str:
+    """Return why there is no connection, as the driver says it in its first line.
+
+    It names host, user and database, never a password. Of no other error is a text shown
+    that the server did not mean for people: it may hold what was sent.
+    """
+    said = str(error).partition("\n")[0].removeprefix("connection failed: ")
+    return said if said.startswith(_NO_CONNECTION) else type(error).__name__
 
 
 class Patience:

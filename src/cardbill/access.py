@@ -81,15 +81,15 @@ class AccessNumber:
     Attributes:
         number: 1 to 15 digits as the switch tells them, preferably E.164; a ``+`` before
             them and spaces between are left out. Unique; public.
-        stage: One or two stages (the default).
+        stage: ``one`` stage or ``two`` (the default).
         language: What callers hear where their plan does not say: an IETF language tag.
         dial_plan: How numbers dialled on it, and its callers' own, are read; ``None``: as
             the engine's dial plan says.
         pin_length: Where to cut PIN digits followed by the number, 4 to 20; ``None``: such
             strings are not understood, only those with ``*``.
-        kind: Local (the default), national, mobile, toll-free or internal.
-        credential: What its callers say who they are by: PIN (the default), card number and
-            PIN, or their own number.
+        kind: ``local`` (the default), ``national``, ``mobile``, ``toll_free`` or ``internal``.
+        credential: What its callers say who they are by: ``pin`` (the default), card number and
+            PIN (``number+pin``), or their own number (``ani``).
         cost: What its provider charges for the time that callers are on it, as a toll-free
             number's does; ``None``: nothing. It lowers the margin of calls.
         cost_currency: The currency of that: ISO 4217 code, or ``moneyed.Currency``.

@@ -202,7 +202,10 @@ class Grant:
 
     @property
     def prompt(self) -> str:
-        """What the caller hears, in English."""
+        """What the caller hears, in English: of a call in slices, only the first slice's time.
+
+        There :meth:`Engine.talk_time` tells all of it.
+        """
         if self.max_seconds is None:
             return "You can talk as long as you like."
         return f"You can talk for {_spoken(self.max_seconds)}."

@@ -81,8 +81,10 @@ class Batch:
             the serial in as many digits as the batch needs, and a Luhn check digit, at most
             19 digits. Callers key it before their PIN, and PINs are unique only together
             with it. ``None``: the PIN alone opens a card.
-        first_use: What counts as first use.
-        validity: What the days after first use are counted from.
+        first_use: What counts as first use: the first granted call, ``authorization`` (the
+            default), or the first ``authentication``.
+        validity: What the days after first use are counted from: ``first_use`` (the
+            default), or ``first_answer``, the first answered call.
         sold_first: Whether cards are dead until they are sold.
         time_zone: The IANA zone in which the dates are days.
         plan: The subscription plan, once assigned.

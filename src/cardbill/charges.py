@@ -113,7 +113,8 @@ class Charge:
 
     Attributes:
         name: 1 to 64 printable characters, unique in its plan: it stands on statements.
-        trigger: What makes it fall due.
+        trigger: What makes it fall due: ``activation``, ``first_answer``, ``answer``, ``end``,
+            ``period``, ``inactivity``, ``recharge`` or ``manual``.
         amount: ``Money`` in the plan's currency, at least 0; or give `percent`.
         percent: Of the rated price of the call, or of the recharge: 0 to 1,000, in steps of
             0.0001. Rounded half-up to a ledger unit.
@@ -124,8 +125,9 @@ class Charge:
         access: Only calls that came in on these access numbers.
         access_kinds: Only calls that came in on access numbers of these kinds.
         destinations: Only calls to these prefixes and destination groups.
-        when_short: What becomes of it when the card cannot pay it. What a call triggers is
-            held with its price, so that it is paid.
+        when_short: What becomes of it when the card cannot pay it: ``drop`` (the default),
+            ``take`` what is left, or ``owe``. What a call triggers is held with its price, so
+            that it is paid.
         effective_from: Only what falls due from this instant on; ``None``: always did.
         effective_until: Only what falls due before this instant; ``None``: no end.
 

@@ -52,7 +52,7 @@ class BillingCycle:
     """How long a billing period lasts and where it is anchored.
 
     Attributes:
-        unit: Days, weeks, months, years, never or on demand.
+        unit: ``days``, ``weeks``, ``months``, ``years``, ``never`` or ``on_demand``.
         count: How many units; up to 1,000 years.
         anchor: A calendar date that one period begins on; ``None``: the activation.
     """

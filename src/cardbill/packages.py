@@ -70,7 +70,8 @@ class Package:
         minutes, seconds, calls, amount: How much: one of them, above 0. `amount` is ``Money``
             in the plan's currency.
         destinations: For calls to these prefixes and destination groups; empty: to all.
-        given: At activation, with each billing cycle of the plan, or bought.
+        given: At ``activation`` (the default), with each billing ``cycle`` of the plan, or
+            ``bought``.
         price: ``Money`` that a package which is bought costs; default: nothing.
         valid: How long it is good, in days, weeks, months or years from the local day on
             which it is given; ``None``: as long as the card, or until the next cycle.

@@ -107,14 +107,16 @@ class Plan:
         currency: Of all its amounts: ISO 4217 code, or ``moneyed.Currency``.
         deck: The name of the rate deck that prices calls; its version in force when a
             call is authorized counts.
-        billing_cycle: Default: never.
+        billing_cycle: When packages are renewed that come with each cycle; default: never.
         max_call_seconds: The longest call granted, up to 31 days; ``None``: no such limit.
         calls_at_once: How many calls one card may have open.
         slice_seconds: Grant calls in slices of so many seconds, 10 to 86,400, that the
             host renews while a call lasts, so that several calls can share a card's
             money; ``None``: the first call holds all it may cost.
-        unreported_calls: What a call costs whose end nobody reports.
-        unauthorised_calls: What becomes of a call that was never granted.
+        unreported_calls: What a call costs whose end nobody reports: ``release`` (the
+            default), what had been reported of it, or ``charge``, all that was granted.
+        unauthorised_calls: What becomes of a call that was never granted: ``note`` (the
+            default) or ``charge``.
         minimum_balance: Calls are refused while less than this is available; ``None``: no.
         language: What callers hear: an IETF language tag; ``None``: what their access number
             says, or English.

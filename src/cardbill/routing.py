@@ -65,7 +65,8 @@ class Routing:
     """A plan's policy: in what order carriers are tried, and which earn too little.
 
     Attributes:
-        order: What decides.
+        order: What decides: ``cost`` (the default), ``priority``, ``quality``, ``share`` by
+            weight, or a ``blend``.
         most_routes: How many carriers are tried at most, 1 to 10 (the default).
         cost_weight, quality_weight: What cost and quality weigh in a blend, 0 to 1,000
             each, not both 0. The lowest ``cost_weight * cost / highest cost +

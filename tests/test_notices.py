@@ -256,6 +256,14 @@ def test_a_lost_decimal_point_is_a_warning_and_no_refusal():
     assert Deck.from_bytes(deck.to_bytes()).warnings == ()
 
 
+def test_a_prefix_that_no_number_has_is_a_warning():
+    rows = ["44;0.01;", "0044;0.02;", '"0049,1,0033";0.03;', "00351;0.04;yes"]
+    deck = read("Dial code;rate;blocked\n" + "\n".join(rows))
+    told = [(warning.line, warning.column, warning.code) for warning in deck.warnings]
+    assert told == [(line, "Dial code", "no-country") for line in (3, 4, 5)]
+    assert deck.warnings[0].message.startswith("0044 begins with 0")
+
+
 def test_a_country_that_is_dear_throughout_is_no_outlier():
     rows = [f"44{n};0.01" for n in range(20, 60)] + [f"870{n};5" for n in range(5)]
     assert read("code;rate\n" + "\n".join(rows)).warnings == ()

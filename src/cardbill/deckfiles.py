@@ -74,8 +74,9 @@ def read_deck(
 
     Returns:
         The deck. Its ``warnings`` list rows that can be used and look wrong: prices more
-        than 100 times what is usual, or less than a hundredth of it (``outlier``), and words
-        for changes that do not fit the older deck (``change``).
+        than 100 times what is usual, or less than a hundredth of it (``outlier``), words for
+        changes that do not fit the older deck (``change``), and prefixes that begin with 0, as
+        no country code does (``no-country``).
 
     Raises:
         DeckRefused: Rows that cannot be used, or not even blocked, each by line, column
@@ -212,6 +213,11 @@ class _Reader:
             for row, problem in outliers(rows)
         }
         found = [RowProblem(*where, "outlier", problem) for where, problem in odd.items()]
+        code = self._reader.header("prefix")
+        nobodys = {row.line: row.prefix for row in rows if row.prefix[0] == "0"}
+        for line, prefix in nobodys.items():
+            problem = f"{prefix} begins with 0, as no country code does: it rates no call"
+            found.append(RowProblem(line, code, "no-country", problem))
         return sorted([*self._warnings, *found], key=lambda warning: warning.line)
 
     # -- all rows -------------------------------------------------------------------------

@@ -98,6 +98,18 @@ def test_a_statement_tells_what_happened_to_a_card(kind: str, tmp_path: Path):
         assert statement.owed == Money(0, USD)
 
 
+def test_a_transfer_that_is_refused_reads_as_one_that_came_back(tmp_path: Path):
+    with sold("memory", tmp_path) as shop:
+        call(shop, "c1", 60, to=UK)
+        shop.bill.accounts.transfer("B/1", Money(3, USD), to="B/2", key="t")  # never used
+        statement = shop.bill.statement("B/1")
+        check(statement)
+        sent, back = statement.text().splitlines()[-3:-1]
+        assert "Transfer sent " in sent
+        assert "Transfer returned " in back
+        assert "Umbuchung zurückerhalten" in shop.bill.statement("B/1", language="de").text()
+
+
 @pytest.mark.parametrize("kind", STORES)
 def test_all_that_is_done_with_money_stands_in_it(kind: str, tmp_path: Path):
     with sold(kind, tmp_path) as shop:

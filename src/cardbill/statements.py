@@ -182,7 +182,8 @@ class _Writer:
         yield "", words["closing"], "", "", "", self._money(made.closing_units)
 
     def _entry(self, line: StatementLine) -> str:
-        word = self._words[line.kind.value]
+        returned = line.kind is EntryKind.TRANSFER_OUT and line.amount_units > 0
+        word = self._words["returned" if returned else line.kind.value]
         if line.kind in (EntryKind.GIVEN, EntryKind.LOST, EntryKind.SALE_TAX):
             return f"{word}: {', '.join(map(self._package, line.packages))}"
         used = "".join(f" ({self._package(each)})" for each in line.packages)

@@ -61,7 +61,8 @@ class TaxTotal:
             no card did.
         events: How many calls and charges it was taken with, or how many sales and recharges
             bear it, less those that were voided.
-        base_units: What these took, or sold, for what the tax is on, before any tax.
+        base_units: What these took for what the tax is on, before any tax; on a sale, what the
+            tax is a percentage of: the net price, and of a higher tier the lower taxes too.
         tax_units: What was taken, or paid beside.
     """
 
@@ -76,7 +77,7 @@ class TaxTotal:
 
     @property
     def base(self) -> Money:
-        """What the tax is on, before any tax."""
+        """What the tax is on, as `base_units` are."""
         return money.money(self.base_units, self.currency)
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
+import cardbill
 from cardbill import Keyring
 from cardbill.errors import (
     CardbillError,
@@ -52,6 +53,13 @@ def test_a_new_key_file_is_its_owners_alone_and_loads_again(tmp_path: Path, umas
     assert mode(path) == 0o600
     assert Keyring.load(path) == Keyring.load(str(path)) == made
     assert made.token(PIN) == Keyring.load(path).token(PIN)
+
+
+def test_a_path_is_no_keyring_and_what_it_may_hold_is_not_repeated():
+    for text in ("cards.key", Keyring.generate().dumps()):
+        with pytest.raises(TypeError, match=r"Keyring\.load\(path\)") as refused:
+            cardbill.open("memory:", keyring=text)  # type: ignore[arg-type]
+        assert text not in str(refused.value)
 
 
 def test_keys_are_never_overwritten(tmp_path: Path):

@@ -171,8 +171,9 @@ def test_a_refused_file_is_let_go_at_once(path):
 
 @pytest.mark.parametrize("place", ["no such folder/cards.db", "."], ids=["missing", "a folder"])
 def test_a_path_that_cannot_be_opened_is_unavailable(tmp_path, place):
-    with pytest.raises(StorageUnavailable, match="nothing was done"):
+    with pytest.raises(StorageUnavailable, match="nothing was done") as refused:
         SQLiteStorage(tmp_path / place)
+    assert str(tmp_path / place) in str(refused.value)
 
 
 def test_a_file_that_must_be_there_is_not_made(path):

@@ -117,7 +117,7 @@ class Engine(CallFlow):
         reports: Figures over cards and calls.
 
     Raises:
-        TypeError: The store is an asynchronous one.
+        TypeError: The store is an asynchronous one, or the keyring is none.
         WrongKey: The store was written with other keys.
         InvalidInput: The tax engine or its terms cannot be used.
     """
@@ -136,6 +136,8 @@ class Engine(CallFlow):
         tax_fallback: TaxFallback | str = TaxFallback.BUILT_IN,
     ) -> None:
         check_colour(storage, asynchronous=False)
+        if not isinstance(keyring, Keyring):  # its text is not repeated: it may hold the keys
+            raise TypeError("keyring must be a Keyring, such as Keyring.load(path) reads")
         self.storage = storage
         super().__init__(
             storage,

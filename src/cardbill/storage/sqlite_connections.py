@@ -117,7 +117,8 @@ class Connections:
                 raise RowUnreadable(
                     "SQLite: a stored text is no Unicode: altered or damaged"
                 ) from None
-            raise StorageUnavailable(f"SQLite: {error}") from error
+            where = f" {self._path}" if "unable to open" in str(error) else ""
+            raise StorageUnavailable(f"SQLite: {error}{where}") from error
         except OverflowError as error:
             raise ConstraintViolated("SQLite: an integer beyond 64 bits") from error
         except UnicodeError as error:

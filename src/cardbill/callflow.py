@@ -267,7 +267,7 @@ class CallFlow:
         Args:
             handle: Of the grant.
             talk_ms: From answer to hang-up in milliseconds; 0: not answered. Or tell
-                `answered_at` and `ended_at`.
+                `answered_at` and `ended_at`; where all are told, `talk_ms` counts.
             answered_at: The answer, where known.
             ended_at: The hang-up, where known.
             carrier: Who carried it, or was tried last. Not told, a call that was answered had

@@ -212,7 +212,9 @@ def test_a_column_taken_for_one_field_does_not_serve_another():
 
 @pytest.mark.parametrize("header", ["prefix,destination", "rate,destination", "a;b;c", "44,UK,0.1"])
 def test_a_file_without_prefix_or_price_is_refused(header: str):
-    with pytest.raises(InvalidInput, match=r"no column for .* in `columns`") as caught:
+    with pytest.raises(
+        InvalidInput, match=r"no column for .* in `columns`, or .* `dialect`"
+    ) as caught:
         read(f"{header}\n1,2,3\n")
     assert caught.value.field == "header"
 

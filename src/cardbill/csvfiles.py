@@ -54,6 +54,7 @@ class Table:
         mapping: Mapping[str, str],
         *,
         required: Sequence[str],
+        otherwise: str = "",
     ) -> dict[str, int]:
         """Return field -> column, by the mapping first, then by the headers recognised.
 
@@ -61,6 +62,7 @@ class Table:
             known: Fields, and the headers that need no mapping, in lower case.
             mapping: Field to header, as the user gave it.
             required: Fields that the file must have.
+            otherwise: What else to do about those that it has not.
 
         Raises:
             InvalidInput: The header is ambiguous, or lacks a column; it is named.
@@ -86,7 +88,7 @@ class Table:
                 at[field] = found[0]
         if missing := [field for field in required if field not in at]:
             problem = f"has no column for {' and '.join(missing)}: say which it is in `columns`"
-            raise InvalidInput("header", None, problem)
+            raise InvalidInput("header", None, problem + otherwise)
         return at
 
     def position(self, field: str, header: object) -> int:

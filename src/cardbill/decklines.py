@@ -127,7 +127,9 @@ class LineReader:
         headers = {field: headers[-1] for field, headers in self._how.headers.items()}
         prices = self._dialect.prices
         if not prices:
-            return self._table.locate(COLUMNS, headers, required=("prefix", "price_per_minute"))
+            needed = ("prefix", "price_per_minute")
+            otherwise = ", or read a carrier's notice with a `dialect`"
+            return self._table.locate(COLUMNS, headers, required=needed, otherwise=otherwise)
         known = {field: names for field, names in COLUMNS.items() if field not in _ONE_PRICE}
         at = self._table.locate(known, headers, required=("prefix",))
         for band, header in prices.items():

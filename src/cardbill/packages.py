@@ -67,8 +67,9 @@ class Package:
 
     Attributes:
         name: 1 to 64 printable characters, unique in its plan.
-        minutes, seconds, calls, amount: How much: one of them, above 0. `amount` is ``Money``
-            in the plan's currency.
+        minutes, seconds, calls, amount: How much: one of them, above 0. Calls are of any
+            length, up to the plan's ``max_call_seconds``; `amount` is ``Money`` in the plan's
+            currency.
         destinations: For calls to these prefixes and destination groups; empty: to all.
         given: At ``activation`` (the default), with each billing ``cycle`` of the plan, or
             ``bought``.

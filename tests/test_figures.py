@@ -121,7 +121,6 @@ def test_calls_that_were_charged_though_nobody_settled_them_count_apart(kind, sw
         assert (row.price_units, row.uncosted) == (3 * UK_MINUTE, 1)
         assert row.asr_percent is None
         assert row.acd_seconds == Decimal("75.0000")
-        assert shop.bill.reports.margins(batch="nope") == []
 
 
 # -- taxes --------------------------------------------------------------------------------------

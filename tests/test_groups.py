@@ -6,9 +6,9 @@ import pytest
 from attrs import evolve
 from hypothesis import given, strategies as st
 
-from cardbill import DestinationGroup, Plan
+from cardbill import Charge, DestinationGroup, Package, Plan
 from cardbill.errors import InvalidInput, MissingFields, UnknownName
-from tests.building import STORES, UK, UK_MOBILE, US, Shop, open_shop
+from tests.building import STORES, UK, UK_MOBILE, US, Shop, open_shop, rows
 
 PREMIUM = DestinationGroup(name="premium", prefixes=["447", "1900"], excluding=["44771"])
 digits = st.text("012", min_size=1, max_size=5)
@@ -75,6 +75,31 @@ def test_a_group_counts_as_it_stands_now_also_for_plans_that_are_pinned(kind: st
 def test_a_plan_cannot_bar_a_group_that_there_is_not(tmp_path: Path):
     with open_shop("memory", tmp_path) as shop, pytest.raises(UnknownName, match="premium"):
         bar(shop, "44", "premium")
+
+
+def test_a_prefix_that_no_number_has_bars_and_sells_nothing_and_is_refused(tmp_path: Path):
+    with open_shop("memory", tmp_path) as shop:
+        bill, plan = shop.bill, shop.bill.plans.get("Basic")
+        carrier = bill.carriers.get("acme")
+        bonus = Package(name="bonus", minutes=1, destinations=["44", "0052"])
+        toll = Charge(name="toll", trigger="answer", percent=1, destinations=["011"])
+        before = rows(bill.storage)
+        for publish, field in (
+            (lambda: bill.plans.publish(evolve(plan, barred=["00900"])), "barred: .*00900"),
+            (lambda: bill.plans.publish(evolve(plan, packages=[bonus])), "package 'bonus': .*0052"),
+            (lambda: bill.plans.publish(evolve(plan, charges=[toll])), "charge 'toll': .*011"),
+            (
+                lambda: bill.groups.publish(DestinationGroup(name="g", prefixes=["0044"])),
+                "prefixes: .*0044",
+            ),
+            (
+                lambda: bill.carriers.publish(evolve(carrier, blocked_prefixes=["053"])),
+                "blocked_prefixes: .*053",
+            ),
+        ):
+            with pytest.raises(InvalidInput, match=field):
+                publish()
+        assert rows(bill.storage) == before
 
 
 @pytest.mark.parametrize("barred", [["1" * 16], [""], ["a/b"], ["1"] * 101])

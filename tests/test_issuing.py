@@ -14,7 +14,16 @@ import pytest
 from moneyed import JPY, USD, Money
 
 import cardbill
-from cardbill import Batch, FirstUse, Generated, Jurisdiction, Keyring, Plan, Status
+from cardbill import (
+    Batch,
+    FirstUse,
+    Generated,
+    Jurisdiction,
+    Keyring,
+    Plan,
+    Status,
+    TaxRegions,
+)
 from cardbill.errors import (
     DuplicateName,
     FloatRefused,
@@ -63,6 +72,15 @@ def test_a_batch_is_kept_with_every_term(shop: Shop):
     assert [pin.card_id for pin in shop.bill.batches.pins(batch.name)] == [
         f"{batch.name}/{serial}" for serial in (1, 2, 3)
     ]
+
+
+def test_whose_taxes_is_nothing_without_taxable(shop: Shop):
+    shop.bill.jurisdictions.publish(Jurisdiction(name="US-FL", country="US"))
+    terms: dict[str, Any] = {"name": "C", "face_value": Money(9, USD), "quantity": 9}
+    for whose in ({"tax_jurisdiction": "US-FL"}, {"tax_regions": TaxRegions(default="US-FL")}):
+        with pytest.raises(InvalidInput, match="taxable: must be True"):
+            shop.bill.batches.create(Batch(**terms, **whose))
+    shop.bill.batches.create(Batch(**terms, taxable=True, tax_jurisdiction="US-FL"))
 
 
 def test_a_name_that_is_taken_is_refused_even_for_the_same_terms(shop: Shop):

@@ -71,7 +71,8 @@ class Batch:
         expiration_date: The last local day they work; ``None``: no such day.
         expires_days_after_first_use: Days a card works after the local date of its first
             use; ``None``: not limited by use. Of both limits the earlier counts.
-        taxable: Whether taxes apply.
+        taxable: Whether taxes apply; without it (the default) there are none, and nobody's may
+            be named.
         tax_jurisdiction: Whose taxes; needed when taxable, or the following.
         tax_regions: Whose taxes where they follow the caller's or the called number.
         exemptions: What its cards are exempt from.

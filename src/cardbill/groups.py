@@ -89,6 +89,17 @@ def check_destinations(what: str, value: Iterable[str]) -> tuple[str, ...]:
     return given
 
 
+def check_dialled(what: str, destinations: Iterable[str]) -> None:
+    """Check that a number can begin with each prefix among these destinations.
+
+    Raises:
+        InvalidInput: One begins with 0, so that it would never apply.
+    """
+    for each in destinations:
+        if is_digits(each) and each[0] == "0":
+            raise InvalidInput(what, each, "begins with 0, as no country code does")
+
+
 def groups_of(destinations: Iterable[str]) -> list[str]:
     """Return those of the destinations that are names of groups."""
     return [each for each in destinations if not is_digits(each)]

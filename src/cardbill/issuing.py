@@ -18,6 +18,7 @@ from cardbill.catalogueitems import BATCH
 from cardbill.csvfiles import csv_line
 from cardbill.errors import (
     DuplicateName,
+    InvalidInput,
     KeyMissing,
     TermsLocked,
     VersionConflict,
@@ -79,13 +80,15 @@ class Batches(Collection[Batch]):
             DuplicateName: There is a batch of that name.
             UnknownName: There is no plan or jurisdiction of a name it gives.
             PlanRefused: That plan cannot be given to it.
-            InvalidInput: Another batch has some of its card numbers; or its cards would be
-                taxed on their sale and on their use.
+            InvalidInput: Another batch has some of its card numbers; its cards would be taxed
+                on their sale and on their use; or it says whose taxes and is not taxable.
             WrongCurrency: A flat tax is in another currency.
         """
         check_kind("batch", batch, Batch)
         if batch.plan is not None:
             self._check_plan(batch, batch.plan)
+        if not batch.taxable and (batch.tax_jurisdiction or batch.tax_regions):
+            raise InvalidInput("taxable", False, "must be True: the batch says whose taxes")
         Jurisdictions(self._shelf).check(batch)
         claim(self._storage, self._journal, batch)
         try:

@@ -17,7 +17,7 @@ from cardbill.catalogueitems import EXCHANGE, RATES, Item
 from cardbill.decks import Deck
 from cardbill.errors import InvalidInput, InvalidNumber, WrongCurrency
 from cardbill.exchange import ExchangeRates
-from cardbill.groups import DestinationGroup
+from cardbill.groups import DestinationGroup, check_dialled
 from cardbill.instants import aware
 from cardbill.jurisdictions import Earlier, Jurisdiction, check_taxed_once
 from cardbill.names import check_kind, check_name
@@ -168,6 +168,8 @@ class Plans(Collection[Plan]):
 
         Raises:
             UnknownName: There is no deck or no destination group of a name the plan gives.
+            InvalidInput: A prefix that it bars, or that packages and charges are for, begins
+                with 0, as no country code does.
             WrongCurrency: That deck is in another currency; or there are exchange rates,
                 and none of the plan's currency.
         """
@@ -176,6 +178,11 @@ class Plans(Collection[Plan]):
         if deck.currency != plan.currency:
             problem = f"deck {plan.deck!r} is in {deck.currency}"
             raise WrongCurrency("currency", plan.currency, problem)
+        check_dialled("barred", plan.barred)
+        for package in plan.packages:
+            check_dialled(f"destinations of package {package.name!r}", package.destinations)
+        for charge in plan.charges:
+            check_dialled(f"destinations of charge {charge.name!r}", charge.destinations)
         for group in plan.groups:
             self._shelf.get(partial(Snapshot.group, name=group))
         _check_rate(self._shelf, "currency", plan.currency)
@@ -202,9 +209,12 @@ class Groups(Collection[DestinationGroup]):
             The version.
 
         Raises:
-            InvalidInput: It is no :class:`DestinationGroup`.
+            InvalidInput: It is no :class:`DestinationGroup`; or a prefix begins with 0, as no
+                country code does.
         """
-        return self._shelf.publish(check_kind("group", group, DestinationGroup))
+        check_kind("group", group, DestinationGroup)
+        check_dialled("prefixes", group.prefixes)
+        return self._shelf.publish(group)
 
     def get(self, name: str) -> DestinationGroup:
         """Return a destination group.
@@ -315,9 +325,12 @@ class Carriers(Collection[Carrier]):
 
         Raises:
             UnknownName: There is no deck of the name the carrier gives.
+            InvalidInput: It is no :class:`Carrier`; or a blocked prefix begins with 0, as no
+                country code does.
             WrongCurrency: There are exchange rates, and none of that deck's currency.
         """
         check_kind("carrier", carrier, Carrier)
+        check_dialled("blocked_prefixes", carrier.blocked_prefixes)
         deck = self._shelf.get(lambda snapshot: snapshot.deck(carrier.deck))
         _check_rate(self._shelf, "deck", deck.currency)
         return self._shelf.publish(carrier)

@@ -66,7 +66,7 @@ def check_language(field: str, tag: object) -> str:
         InvalidInput: It is none.
     """
     if not _LANGUAGE_TAG.fullmatch(check_name(field, tag)):
-        raise InvalidInput(field, tag, "must be an IETF language tag")
+        raise InvalidInput(field, tag, "must be an IETF language tag, like es-419")
     return check_name(field, tag)
 
 

@@ -217,7 +217,8 @@ def test_calls_of_which_nothing_is_heard_are_listed(kind: str, tmp_path: Path):
         shop.bill.sweep(at=later)
         assert found() == expected
         assert list(shop.bill.reports.hung_calls(at=later, since=later)) == []
-        shop.bill.settle(hung.handle, talk_ms=1_000, carrier="acme", at=later)
+        assert row.handle == hung.handle
+        shop.bill.settle(row.handle, talk_ms=1_000, carrier="acme", at=later)
         assert [row.call_id for row in shop.bill.reports.hung_calls(at=later)] == ["talking"]
 
 

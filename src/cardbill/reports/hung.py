@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from cardbill import money
-from cardbill.calls import CallRecord, Outcome
+from cardbill.calls import CallRecord, Outcome, make_handle
 
 if TYPE_CHECKING:
     from moneyed import Money
@@ -49,6 +49,11 @@ class HungCall:
     expired: bool
     held_units: int
     charged_units: int
+
+    @property
+    def handle(self) -> str:
+        """By what the call can be settled or cancelled, as its grant said."""
+        return make_handle(self.card_id, self.call_id)
 
     @property
     def held(self) -> Money:

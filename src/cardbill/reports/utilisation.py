@@ -40,7 +40,8 @@ class Utilisation:
         posted_units: The sum of the ledgers' entries by kind, every kind listed; what was
             taken is negative. Face value stands here only of cards whose account is open.
         held_units: What open calls may still take.
-        liability_units: What callers can still spend, holds included.
+        liability_units: What is left on the cards, holds included, also on those that nobody
+            has bought yet.
     """
 
     batch: str
@@ -124,7 +125,7 @@ class Utilisation:
 
     @property
     def liability(self) -> Money:
-        """What callers can still spend."""
+        """What is left on the cards, also on those that nobody has bought yet."""
         return money.money(self.liability_units, self.currency)
 
 

@@ -281,7 +281,7 @@ def test_the_command_is_installed_and_runs_as_a_module(shop: Shop):
     assert script.load() is main
     for arguments, code in ((["audit", shop.url], 0), (["audit", "nope"], 2), (["--version"], 0)):
         done = subprocess.run(
-            [sys.executable, "-m", "cardbill.cli", *arguments],
+            [sys.executable, "-m", "cardbill", *arguments],
             check=False,
             capture_output=True,
             text=True,

@@ -174,7 +174,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "aio.__init__",
         "bulk",
     ),
-    ("contrib", "cli"),
+    ("contrib", "cli", "__main__"),
     ("__init__", "__main__"),
 )
 DOMAIN_LAYERS = LAYERS[:6]

@@ -133,7 +133,3 @@ def _books(report: AuditReport, currency: str) -> str:
     face = f"face {money.text(report.face_units[currency], currency)}"
     balances = f"balances {money.text(report.balance_units[currency], currency)}"
     return f"{currency}: {' + '.join([face, *put_on])} = {' + '.join([balances, *taken])}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -296,12 +296,8 @@ class OwnConnections:
         try:
             session = self._new_session()
         except FAULTS as error:
-            fault = translated(error, broken=True, writing=False)
-            # Wrong passwords and unknown databases stay what they are.
-            refused = (getattr(error, "sqlstate", None) or "")[:2] in {"28", "3D", "42"}
-            if isinstance(fault, Passing) and refused:
-                fault = StorageUnavailable(str(fault.args[0]).partition(";")[0])
-            raise fault from error
+            # The driver does not tell a wrong password from a server that is still starting.
+            raise translated(error, broken=True, writing=False) from error
         try:
             milliseconds = str(timeout * 1000)
             session.all(_SETTINGS, (milliseconds, milliseconds))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from cardbill import Charge
 from tests.sale.calls import Calls
 from tests.sale.cards import Answer, Card, Done, Refused
 from tests.sale.prices import Line, rates, units
-from tests.sale.terms import CARDS, RATES, VOUCHERS
+from tests.sale.terms import CARDS, RATES, VOUCHERS, republished
+from tests.sale.versions import Version
 
 PUT_ON = ("recharge", "credit")
 TAKEN_OFF = ("refund", "write_off")
 Request = tuple[Any, ...]
+Meanwhile = tuple[str, str, dict[str, Any]]
 
 
 class Business(Calls):
@@ -148,10 +150,27 @@ class Business(Calls):
     def transfer(self, card_id: str, to: str, amount: int, key: str) -> Answer:
         if card_id == to:
             return "error", "InvalidInput"
+        return self.go_on(card_id, key, self.debit(card_id, to, amount, key))
+
+    def cut_short(
+        self, card_id: str, to: str, amount: int, key: str, commits: int, meanwhile: Meanwhile
+    ) -> Answer:
+        """A transfer gets no further than some commits; something happens; it is asked again."""
+        sent = self.debit(card_id, to, amount, key)
+        if sent[0] == "error":
+            return sent
+        if sent[0] == "done" and commits > 1:
+            self.arrive(to, f"{card_id} {key}", self.cards[card_id].done[key].amount, card_id)
+        what, other, told = meanwhile
+        self.do(what, other, told)
+        return self.transfer(card_id, to, amount, key)
+
+    def debit(self, card_id: str, to: str, amount: int, key: str) -> Answer:
         request = ("transfer_out", amount, "", 1, to)
 
         def act(card: Card) -> Answer:
             if done := self.same(card, key, request):
+                self.seen["refused under its key"] += bool(done.refused)
                 return ("denied", done.refused) if done.refused else done.answer(replayed=True)
             if reason := self.closed(card_id, card, "transfer_out"):
                 return "denied", reason
@@ -159,7 +178,7 @@ class Business(Calls):
                 return "denied", "insufficient_balance"
             return self.send(card, request, amount or card.available, key)
 
-        return self.go_on(card_id, key, self.step(card_id, act))
+        return self.step(card_id, act)
 
     def redeem(self, card_id: str, voucher: str, key: str) -> Answer:
         if voucher not in self.cards:
@@ -209,7 +228,10 @@ class Business(Calls):
                 self.seen["voucher came back"] += 1
             else:
                 self.seen["transfer came back"] += 1
+                owed = sum(debt.amount for debts in card.debts.values() for debt in debts)
                 self.pay_owed(card, f"transfer_out {key}")
+                left = sum(debt.amount for debts in card.debts.values() for debt in debts)
+                self.seen["what came back paid a debt"] += left < owed
             card.done[key] = done._replace(amount=0, balance=card.balance, refused=refused)
             return "denied", refused
 
@@ -218,14 +240,19 @@ class Business(Calls):
     def arrive(self, card_id: str, key: str, amount: int, giver: str) -> str:
         request = ("transfer_in", amount, "", 1, giver)
 
-        def act(card: Card) -> Answer:
-            if self.same(card, key, request):
-                return "done", ""
+        def refusal(card: Card) -> str:
             try:
-                if reason := self.closed(card_id, card, "transfer_in"):
-                    return "denied", reason
+                return self.closed(card_id, card, "transfer_in")
             except Refused:
-                return "denied", "not_yet_effective"
+                return "not_yet_effective"
+
+        def act(card: Card) -> Answer:
+            if done := self.same(card, key, request):
+                self.seen["a refusal stands"] += bool(done.refused and not refusal(card))
+                return "done", done.refused
+            if reason := refusal(card):
+                card.done[key] = Done(request, 0, card.balance, card.expires, reason)
+                return "done", reason
             reference = f"transfer_in {key}"
             card.post(self.now, "transfer_in", amount, reference)
             self.recharged(card, amount, reference)
@@ -298,6 +325,12 @@ class Business(Calls):
     def reprice(self, _card: str, number: int) -> Answer:
         self.decks["retail"] = rates(RATES[number])
         return "done", "repriced"
+
+    def publish(self, _card: str, taxed: str, begin: datetime | None) -> Answer:
+        taxes = republished(self.versions.newest(), taxed, begin)
+        if not self.versions.publish(Version(self.now, taxes)):
+            return "error", "InvalidInput"
+        return "done", "published"
 
     def sweep(self) -> None:
         for card in (*CARDS, *VOUCHERS):

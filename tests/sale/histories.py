@@ -16,9 +16,10 @@ from cardbill import Keyring
 from cardbill.cards import Card
 from cardbill.errors import CardbillError
 from tests.building import Shop
-from tests.sale.cards import Answer
-from tests.sale.laws import EVERY_CARD, LAWS, Books, ledger, nothing_is_under_way
-from tests.sale.moves import Desk, Move, Player
+from tests.sale.cards import Answer, Done
+from tests.sale.desk import Desk, Move
+from tests.sale.laws import EVERY_CARD, LAWS, Books, ledger, nothing_is_under_way, operations
+from tests.sale.moves import Player
 from tests.sale.terms import Terms, sold, terms
 
 STEPS = 60
@@ -50,12 +51,13 @@ class Told(NamedTuple):
 
 
 class History(NamedTuple):
-    """A history, with the ledgers that the second opinion comes to in the end."""
+    """A history, with the ledgers and operations that the second opinion comes to in the end."""
 
     seed: int
     terms: Terms
     told: list[Told]
     ledgers: dict[str, list[tuple[Any, ...]]]
+    operations: dict[str, list[tuple[Any, ...]]]
     seen: Counter[str]
 
     @property
@@ -77,7 +79,16 @@ def history(seed: int) -> History:
     player.model.now += AFTERWARDS
     player.model.sweep()
     ledgers = {card: player.model.cards[card].entries for card in EVERY_CARD}
-    return History(seed, sold_with, told, ledgers, player.seen + seen_at(player))
+    done = {card: operated(player.model.cards[card].done) for card in EVERY_CARD}
+    return History(seed, sold_with, told, ledgers, done, player.seen + seen_at(player))
+
+
+def operated(operations: dict[str, Done]) -> list[tuple[Any, ...]]:
+    """Return what was done to a card under keys, but for the amount that was asked for."""
+    return [
+        (key, (done.request[0], *done.request[2:]), *done[1:])
+        for key, done in sorted(operations.items())
+    ]
 
 
 def seen_at(player: Player) -> Counter[str]:
@@ -91,7 +102,9 @@ def seen_at(player: Player) -> Counter[str]:
             if kind == "tax":
                 on = "recurring" if reference.startswith("period") else "surcharge"
                 on = "call" if reference in card.records else on
-                seen[f"{player.terms.taxed} on {on}"] += 1
+                seen[f"{name} on {on}"] += 1
+            if kind == "sale_tax":
+                seen[f"{name} on sale"] += 1
         for record in card.records.values():
             seen[f"record {record.outcome}"] += 1
             seen["late"] += record.late
@@ -181,6 +194,7 @@ def play(
             with law(SECOND_OPINION, played.seed, len(answers)):
                 for card in EVERY_CARD:
                     agree(ledger(shop, card), played.ledgers[card])
+                    agree(operations(shop, card), played.operations[card])
         look(shop)
         return Played(answers, ledger_bytes(shop))
 

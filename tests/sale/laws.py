@@ -161,6 +161,24 @@ def nothing_is_under_way(cards: Iterable[Card]) -> None:
     assert moved["transfer_out"] + moved["transfer_in"] == 0
 
 
+def operations(shop: Shop, card_id: str) -> list[tuple[Any, ...]]:
+    """Return what was done to a card under keys, and refused, in the words of the second opinion.
+
+    In the order of the keys.
+    """
+    return [
+        (
+            done.key,
+            (done.kind.value, done.name, done.quantity, done.other),
+            done.amount_units,
+            done.balance_units,
+            done.expires_at,
+            done.refused,
+        )
+        for done in sorted(shop.bill.accounts.operations(card_id), key=lambda done: done.key)
+    ]
+
+
 def ledger(shop: Shop, card_id: str) -> list[tuple[Any, ...]]:
     """Return a card's ledger in the words of the second opinion."""
     return [

@@ -21,8 +21,9 @@ from dateutil.relativedelta import relativedelta
 from cardbill import BillingCycle, Charge, Package, Tax
 from tests.sale import costs
 from tests.sale.cards import Answer, Bucket, Card, Debt, Event, Record, Refused
-from tests.sale.prices import Line, Taxes, half_up, in_force, rates, units
+from tests.sale.prices import Line, Taxes, half_up, rates, units
 from tests.sale.terms import CARDS, RATES, VOUCHERS, Terms
+from tests.sale.versions import Version, Versions
 
 
 class Ledger:
@@ -35,6 +36,7 @@ class Ledger:
         self.decks = {deck: rates(RATES[0]) for deck in ("retail", "cheap")}
         self.assigned = terms.assigned
         self.frozen: set[str] = set()
+        self.versions = Versions(Version(now, terms.taxes))
         self._taxes: dict[tuple[Tax, ...], Taxes] = {}
         self.seen: Counter[str] = Counter()
         last = self.batch["expiration_date"]
@@ -77,9 +79,7 @@ class Ledger:
 
     def taxes(self, at: datetime, *, begun: bool = False) -> Taxes:
         """Return the taxes on an event; where it was paid in part, those that are left."""
-        active = tuple(
-            tax for tax in self.terms.taxes if in_force(tax, at) and not (begun and tax.flat)
-        )
+        active = tuple(tax for tax in self.versions.taxes(at) if not (begun and tax.flat))
         return self._taxes.setdefault(active, Taxes(active))
 
     # -- what time does -------------------------------------------------------------------

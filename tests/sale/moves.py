@@ -1,206 +1,28 @@
-"""What happens to the cards of a history: drawn by a seed, and done at a shop."""
+"""What happens to the cards of a history, drawn by a seed."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from datetime import datetime, timedelta
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
-from cardbill import BatchFlags, CallRecord, CardView, Denied, Engine, Grant, Operation
-from cardbill.calls import make_handle
-from cardbill.errors import (
-    CallEnded,
-    IdempotencyMismatch,
-    InvalidInput,
-    TaxUnavailable,
-    TransitionRefused,
-    UnknownCall,
-)
-from cardbill.money import money
-from tests.building import START, Shop
+from tests.building import START
 from tests.sale.accounts import Business
 from tests.sale.cards import Answer, Card
-from tests.sale.terms import CARDS, TOLL_FREE_ACCESS, VOUCHERS, Terms, reprice
+from tests.sale.desk import DAY, Move
+from tests.sale.terms import CARDS, TAXES, TOLL_FREE_ACCESS, VOUCHERS, Terms
+from tests.sale.versions import windows
 
-WHO: dict[str, Any] = {"actor": "ann", "reason": "to see"}
-REFUSALS = (
-    CallEnded,
-    IdempotencyMismatch,
-    InvalidInput,
-    TaxUnavailable,
-    TransitionRefused,
-    UnknownCall,
-)
 GOOD = ("442071234567", "447712345678", "13055550100")
-ODD = ("882123456700", "448712345678", "861012345678", "331400000000", None)  # dear ... no number
+ODD = (  # dear ... free ... no number
+    *("882123456700", "448712345678", "861012345678", "331400000000"),
+    *("18005550199", "18005550199", None),
+)
+MOVES_MONEY = ("transfer", "cut_short", "redeem")
 SECOND = timedelta(seconds=1)
-DAY = timedelta(days=1)
-
-
-class Move(NamedTuple):
-    """One request, at its instant."""
-
-    at: datetime
-    what: str
-    card: str
-    told: dict[str, Any]
-
-
-# -- done at a shop ---------------------------------------------------------------------------
-
-
-class Desk:
-    """Where moves are done; answered in the words of the second opinion."""
-
-    def __init__(self, shop: Shop, engine: dict[str, Any] | None = None) -> None:
-        self.shop, self.engine = shop, engine or {}
-        self.pins = {card: shop.pin(int(card[2:]), "T") for card in (*CARDS, *VOUCHERS)}
-
-    @cached_property
-    def other(self) -> Engine:
-        """Another engine on the same store, as another process has it."""
-        return self.shop.second(**self.engine)
-
-    def do(self, move: Move, bill: Engine | None = None) -> Answer:
-        self.shop.clock.now = move.at
-        act = getattr(self, move.what)
-        try:
-            return said(act(bill or self.shop.bill, move.card, **move.told))
-        except REFUSALS as error:
-            return "error", type(error).__name__
-
-    def authorize(
-        self, bill: Engine, card: str, call: str, to: str | None, access: str | None
-    ) -> Any:
-        return bill.authorize(pin=self.pins[card], to=dialled(to), call_id=call, access=access)
-
-    def extend(self, bill: Engine, card: str, call: str, used: int, number: int) -> Any:
-        return bill.extend(make_handle(card, call), used_seconds=used, number=number)
-
-    def settle(
-        self,
-        bill: Engine,
-        card: str,
-        call: str,
-        talk_ms: int,
-        carrier: str | None,
-        to: str | None,
-        access_ms: int | None,
-    ) -> Any:
-        told = None if to is None else dialled(to)
-        more: dict[str, Any] = {"carrier": carrier, "to": told, "access_ms": access_ms}
-        return bill.settle(make_handle(card, call), talk_ms=talk_ms, **more)
-
-    def cancel(self, bill: Engine, card: str, call: str) -> Any:
-        return bill.cancel(make_handle(card, call))
-
-    def recharge(self, bill: Engine, card: str, amount: int, key: str) -> Any:
-        return bill.accounts.recharge(card, money(amount, "USD"), key=key)
-
-    def credit(self, bill: Engine, card: str, amount: int, key: str) -> Any:
-        return bill.accounts.credit(card, money(amount, "USD"), key=key, **WHO)
-
-    def refund(self, bill: Engine, card: str, amount: int, key: str) -> Any:
-        return bill.accounts.refund(card, part(amount), key=key, **WHO)
-
-    def write_off(self, bill: Engine, card: str, amount: int, key: str) -> Any:
-        return bill.accounts.write_off(card, part(amount), key=key, **WHO)
-
-    def charge(self, bill: Engine, card: str, name: str, quantity: int, key: str) -> Any:
-        return bill.accounts.charge(card, name, key=key, quantity=quantity, **WHO)
-
-    def buy(self, bill: Engine, card: str, name: str, key: str) -> Any:
-        return bill.accounts.buy(card, name, key=key)
-
-    def transfer(self, bill: Engine, card: str, to: str, amount: int, key: str) -> Any:
-        return bill.accounts.transfer(card, part(amount), to=to, key=key)
-
-    def redeem(self, bill: Engine, card: str, voucher: str, key: str) -> Any:
-        pin = self.pins.get(voucher, "000000000000")
-        return bill.accounts.redeem(card, pin=pin, key=key, access=TOLL_FREE_ACCESS)
-
-    def control(self, bill: Engine, card: str, what: str) -> Any:
-        return getattr(bill.control, what)(card, **WHO)
-
-    def move_to(self, bill: Engine, card: str, plan: str, days: int | None) -> Any:
-        when = None if days is None else self.shop.clock.now + days * DAY
-        return bill.control.move(card, plan, effective=when, **WHO)
-
-    def freeze(self, bill: Engine, card: str) -> Any:
-        return bill.control.freeze("T", int(card[2:]), int(card[2:]), **WHO)
-
-    def thaw(self, bill: Engine, card: str) -> Any:
-        return bill.control.thaw("T", int(card[2:]), int(card[2:]), **WHO)
-
-    def assign(self, bill: Engine, card: str) -> Any:
-        bill.batches.assign("T", plan="Basic")
-        return "assigned"
-
-    def reprice(self, bill: Engine, card: str, number: int) -> Any:
-        reprice(self.shop, number)
-        return "repriced"
-
-
-def dialled(number: str | None) -> str:
-    if number is None:
-        return "12345"
-    return number if number.startswith("1") else f"011{number}"
-
-
-def part(amount: int) -> Any:
-    """Return an amount; 0 stands for all there is."""
-    return money(amount, "USD") if amount else None
-
-
-def said(result: object) -> Answer:
-    """Say an engine's answer in the words of the second opinion."""
-    match result:
-        case str():
-            return "done", result
-        case Denied():
-            return "denied", result.reason.value
-        case Grant():
-            return (
-                "granted", result.max_seconds, result.limited_by and result.limited_by.value,
-                result.held_units, result.expires_at, result.replayed,
-            )  # fmt: skip
-        case CallRecord():
-            return (
-                "record", result.outcome.value, result.seconds, result.rated_units,
-                lines(result.posted), lines(result.short or uncollected(result)),
-                tuple(sorted((draw.bucket, draw.units) for draw in result.draws)),
-                result.first, result.late, result.cost_units, result.access_cost_units,
-                result.margin_units, result.replayed,
-            )  # fmt: skip
-        case Operation():
-            return (
-                "done", result.amount_units, result.balance_units, result.expires_at,
-                result.replayed,
-            )  # fmt: skip
-        case CardView():
-            return "card", result.status.value, result.plan, result.moves_to
-        case BatchFlags():
-            return "flags", tuple(
-                f"T/{serial}" for a, b in sorted(result.frozen) for serial in range(a, b + 1)
-            )
-    raise AssertionError(f"an answer of an unknown kind: {result!r}")
-
-
-_KINDS = {"price": "call", "charge": "charge", "tax": "tax"}
-
-
-def lines(bill: Any) -> tuple[tuple[str, str, int], ...]:
-    return tuple(sorted((_KINDS[kind.value], name, n) for kind, name, n in bill if n))
-
-
-def uncollected(record: CallRecord) -> Any:
-    return [record.posted[0]._replace(amount=record.uncollected_units)]
-
-
-# -- drawn ------------------------------------------------------------------------------------
-
+MICROSECOND = timedelta(microseconds=1)
+MONTH = 30 * DAY // SECOND  # nobody may report a longer call by much
 
 USUAL = {
     "authorize": 9.0,
@@ -213,16 +35,21 @@ USUAL = {
     "again": 2.5,
     "recharge": 2.0,
     "credit": 1.0,
+    "open drain": 1.5,
     "take_off": 2.5,
     "charge": 2.0,
     "buy": 2.0,
     "transfer": 1.5,
+    "cut_short": 1.0,
     "redeem": 1.5,
     "stop": 1.3,
+    "sell": 1.0,
     "another_plan": 2.5,
+    "publish": 1.5,
 }
 """How likely each kind of move is; some are more likely while calls are open."""
-OF_OPEN_CALLS = ("open settle", "open extend", "open recharge")
+OF_OPEN_CALLS = tuple(kind for kind in USUAL if kind.startswith("open "))
+Drawn = tuple[str, str, dict[str, Any]]
 
 
 class Player:
@@ -238,6 +65,7 @@ class Player:
         self.bought = [package.name for package in packages if package.given.value == "bought"]
         self.calls: list[tuple[str, str]] = []
         self.played: list[Move] = []
+        self.then: Drawn | None = None  # what happens next, if that is clear
         self.count = 0
         # Each history likes some kinds of moves, so that together they come to odd places.
         self.liking = {
@@ -252,6 +80,8 @@ class Player:
         self.count += 1
         if self.count <= (3 if self.ready else 7):
             found = self.opening()
+        elif self.then is not None:
+            found, self.then = self.then, None
         elif (last := self.played[-1]).what == "authorize" and self.rng.random() < 0.4:
             found = self.authorize(last.card)
         else:
@@ -276,8 +106,6 @@ class Player:
         card = self.model.cards[move.card]
         self.seen["3 calls at once"] += len(card.holds) >= 3
         return answer
-
-    Drawn = tuple[str, str, dict[str, Any]]
 
     def opening(self) -> Drawn:
         """Bring the cards into use: a card takes nothing before."""
@@ -313,7 +141,7 @@ class Player:
         """Let time pass: some of it, or up to an instant at which something happens by itself.
 
         While calls are open it passes slowly, so that much happens to cards that have some; or
-        it comes to the very instants at which buckets end, charges fall due, cards expire.
+        it comes to the very instants at which buckets end, charges fall due, taxes begin.
 
         Returns:
             The card for which something is about to happen: a good time for a call.
@@ -327,7 +155,7 @@ class Player:
             self.model.now += rng.choice((1, 7, 30, 60)) * SECOND
         elif edges and rng.random() < 0.75:
             at, card = rng.choice(rng.choice(edges))
-            before = rng.choice((0, 0, 1)) if holds else rng.choice((0, 1, 20, 90, 90))
+            before = rng.choice((0, 0, 1)) if holds or not card else rng.choice((0, 1, 20, 90, 90))
             self.model.now = max(now, at + rng.choice((0, 0, 0, 1)) * SECOND - before * SECOND)
             return card if before > 1 else ""
         elif holds and rng.random() < 0.6:
@@ -338,8 +166,12 @@ class Player:
         return ""
 
     def edges(self, now: datetime, until: datetime) -> list[list[tuple[datetime, str]]]:
-        """Return when something happens next by itself, and to which card, each kind apart."""
-        kinds: dict[int, list[tuple[datetime, str]]] = {}
+        """Return when something happens next by itself, and to which card, each kind apart.
+
+        Taxes begin and end for all of them.
+        """
+        taxes = [(at, "") for at in self.model.versions.changes() if now < at < until]
+        kinds: dict[int, list[tuple[datetime, str]]] = {-2: taxes} if taxes else {}
         for name in CARDS:
             card = self.model.cards[name]
             for event in self.model.events(card):
@@ -405,8 +237,8 @@ class Player:
         name, call = self.a_call()
         most, used, number = self.reported(self.model.cards[name], call)
         number = max(1, number + self.rng.choice((0, 1, 1, 1, 1)))
-        whole = min(most, 30 * DAY // SECOND)
-        used = self.rng.choice((used, used + 40, used + 55, used + 100, max(used, whole)))
+        whole = max(used, min(most, MONTH))
+        used = self.rng.choice((used, used + 40, used + 55, used + 100, whole))
         used = max(0, used - 60) if self.rng.random() < 0.15 else used
         return "extend", name, {"call": call, "used": used, "number": number}
 
@@ -439,6 +271,15 @@ class Player:
         card = self.card()
         return what, card, {"amount": self.amount_off(card), "key": self.key()}
 
+    def drain(self) -> Drawn:
+        """Take off all there is beside an open call, which asks for its next slice then."""
+        name, call = self.a_call()
+        most, used, number = self.reported(self.model.cards[name], call)
+        used = self.rng.choice((used + 1, max(used, min(most, MONTH) - 1)))
+        self.then = ("extend", name, {"call": call, "used": used, "number": number + 1})
+        amount = self.rng.choice((0, 0, self.amount_off(name)))
+        return "refund", name, {"amount": amount, "key": self.key()}
+
     def charge(self) -> Drawn:
         name = self.rng.choice(self.manual * 4 + ["manual none"])
         quantity = self.rng.choice((1, 1, 4))
@@ -453,8 +294,35 @@ class Player:
         card = self.card()
         return "transfer", card, {"to": to, "amount": self.amount_off(card), "key": self.key()}
 
+    def cut_short(self) -> Drawn:
+        card = self.card()
+        others = [name for name in (*CARDS, "T/6") if name != card]
+        closed = [n for n in others if self.model.cards[n].blocked or n in self.model.frozen]
+        to = self.rng.choice(closed if closed and self.rng.random() < 0.5 else others)
+        told = {"to": to, "amount": self.amount_off(card), "key": self.key()}
+        told |= {"commits": self.rng.choice((1, 2)), "meanwhile": self.meanwhile(card, to)}
+        return "cut_short", card, told
+
+    def meanwhile(self, card: str, to: str) -> Drawn:
+        """Draw what happens while money is on its way: what takes or refuses it may change.
+
+        Asked again, it comes to the same: no charge that is denied for as long as calls are open.
+        """
+        key, other = f"{self.key()}-meanwhile", self.model.cards[to]
+        if self.rng.random() < 0.3 and not self.model.cards[card].holds:
+            name = self.rng.choice([*self.manual, "manual owe"])
+            return "charge", card, {"name": name, "quantity": 1, "key": key}
+        if other.blocked:
+            return "control", to, {"what": "unblock"}
+        if to in self.model.frozen:
+            return "thaw", to, {}
+        if not other.used:
+            return self.authorize(to, self.rng.choice(GOOD))
+        return self.rng.choice((("control", to, {"what": "block"}), ("freeze", to, {})))
+
     def redeem(self) -> Drawn:
-        voucher = self.rng.choice((*VOUCHERS, *VOUCHERS, "T/1", "nobody"))
+        sold = [name for name in VOUCHERS if self.model.cards[name].sold]
+        voucher = self.rng.choice((*VOUCHERS, *VOUCHERS, *sold, *sold, "T/1", "nobody"))
         card = self.rng.choice((self.card(), self.card(), *CARDS))
         return "redeem", card, {"voucher": voucher, "key": self.key()}
 
@@ -477,6 +345,9 @@ class Player:
             case what:
                 return "control", card, {"what": what}
 
+    def sell(self) -> Drawn:
+        return "control", self.rng.choice(VOUCHERS), {"what": "sell"}
+
     def another_plan(self) -> Drawn:
         card = self.rng.choice((self.card(), self.card(), *CARDS))
         plan = self.rng.choice(("Other", "Basic"))
@@ -485,18 +356,40 @@ class Player:
         days = self.rng.choice((None, None, 0, 1, 3, 10, -1))
         return "move_to", card, {"plan": plan, "days": days}
 
+    def publish(self) -> Drawn:
+        """New taxes: at no instant at which something happens by itself, before or after them."""
+        now = self.model.now = self.model.now + self.rng.randrange(1, 10**6) * MICROSECOND
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        later = midnight + self.rng.choice((1, 3, 10)) * DAY
+        begin = self.rng.choice((None, None, later, now + 2 * DAY, now - 5 * DAY, START))
+        taxed = self.rng.choice((*TAXES, "at sale"))
+        if windows(self.model.versions.newest(), "sale") and self.rng.random() < 0.4:
+            # Taxes on use cannot follow even then.
+            taxed, self.then = "none", ("publish", "T/1", {"taxed": "inside", "begin": None})
+        return "publish", "T/1", {"taxed": taxed, "begin": begin}
+
     # -- once more
 
     def again(self) -> Drawn:
         """The same request again, or nearly."""
-        asked = [m for m in self.played if m.what not in ("assign", "reprice")]
+        asked = [m for m in self.played if m.what not in ("assign", "reprice", "publish")]
         open_ = [m for m in asked if m.told.get("call") in self.model.cards[m.card].holds]
         paid = [m for m in asked if "key" in m.told]
-        moved = [m for m in paid if m.what in ("transfer", "redeem")]
-        found = self.rng.choice((open_, open_, moved, paid, asked)) or asked
+        moved = [m for m in paid if m.what in MOVES_MONEY]
+        refused = [m for m in moved if self.refused(m)]
+        found = self.rng.choice((open_, open_, moved, refused, paid, asked)) or asked
         _, what, card, told = self.rng.choice(found)
-        if self.rng.random() < 0.15:
+        if what == "cut_short":
+            what, told = "transfer", {name: told[name] for name in ("to", "amount", "key")}
+        if self.rng.random() < (0.4 if what in MOVES_MONEY else 0.15):
             changed = {"amount": 77, "name": "manual none", "talk_ms": 31_000}
-            changed |= {"to": GOOD[2]} if what == "authorize" else {}
+            if what == "authorize" or what in MOVES_MONEY:
+                changed["to"] = GOOD[2] if what == "authorize" else "T/6"
             told = {name: changed.get(name, value) for name, value in told.items()}
         return what, card, told
+
+    def refused(self, move: Move) -> bool:
+        """Say whether a transfer was refused by the card that was to receive it, for good."""
+        giver = self.model.cards.get(move.told.get("voucher", move.card))
+        done = giver and giver.done.get(move.told["key"])
+        return bool(done and done.refused)

@@ -31,6 +31,7 @@ HEADER = "prefix,destination,rate,increments,connect fee,blocked,free seconds,mi
 RATES = (  # two decks: which of them is in force changes while calls are open
     """
 1,United States,0.012,1/1,,,,,
+1800,Toll-free,0,1/1,,,,,
 33,France,0.10,60/60,,,,,
 44,United Kingdom,0.06,60/60,,,30,,
 447,UK mobile,0.15,60/6,0.10,,20,0.05,5
@@ -39,6 +40,7 @@ RATES = (  # two decks: which of them is in force changes while calls are open
 """,
     """
 1,United States,0.02,6/6,0.01,,,,
+1800,Toll-free,0,1/1,,,,,
 33,France,0.10,60/60,,,,,
 44,United Kingdom,0.09,30/6,0.02,,,0.08,
 447,UK mobile,0.15,60/60,0.05,,,,10
@@ -66,11 +68,15 @@ TAXES = {
         Tax(name="dues", on="recurring", flat=Money("0.02", USD)),
     ),
     "both": (
-        Tax(name="VAT", on=ON_ALL, percent=20, inclusive=True),
+        Tax(name="value tax", on=ON_ALL, percent=20, inclusive=True),
         Tax(name="levy", on=["usage"], percent="3.3333", tier=2),
-        Tax(name="stamp", on=["surcharge"], flat=Money("0.01", USD)),
+        Tax(name="duty", on=["surcharge"], flat=Money("0.01", USD)),
     ),
-    "at sale": (Tax(name="sales tax", on=["sale", "surcharge", "recurring"], percent="7.5"),),
+    "at sale": (Tax(name="till tax", on=["sale", "surcharge", "recurring"], percent="7.5"),),
+    "going over": (  # from use to sale
+        Tax(name="use tax", on=ON_ALL, percent=8, effective_until=CHANGES),
+        Tax(name="card tax", on=["sale", "surcharge"], percent=6, effective_from=CHANGES),
+    ),
     "changing": (
         Tax(name="old tax", on=ON_ALL, percent=10, effective_until=CHANGES),
         Tax(name="new tax", on=ON_ALL, percent="17.5", effective_from=CHANGES),
@@ -90,7 +96,7 @@ class Terms:
         plans: Arguments of the plan "Basic", and perhaps of a plan "Other".
         batch: Arguments of the batch T.
         face: Ledger units.
-        taxed: The jurisdiction's taxes, by their name.
+        taxed: The jurisdiction's taxes to begin with, by their name.
         assigned: Whether the batch has its plan from the start.
     """
 
@@ -245,6 +251,23 @@ def terms(seed: int) -> Terms:
     )
 
 
+def republished(before: tuple[Tax, ...], taxed: str, begin: datetime | None) -> tuple[Tax, ...]:
+    """Return taxes in place of others: at once, or those until an instant and these from it."""
+    if begin is None:
+        return TAXES[taxed]
+    kept = [
+        evolve(tax, effective_until=min(filter(None, (tax.effective_until, begin))))
+        for tax in before
+        if tax.effective_from is None or tax.effective_from < begin
+    ]
+    new = [
+        evolve(tax, effective_from=max(filter(None, (tax.effective_from, begin))))
+        for tax in TAXES[taxed]
+        if tax.effective_until is None or begin < tax.effective_until
+    ]
+    return (*kept, *new)
+
+
 @contextmanager
 def sold(
     kind: str,
@@ -267,7 +290,7 @@ def sold(
         engine=engine,
     ) as shop:
         bill = shop.bill
-        bill.jurisdictions.publish(Jurisdiction(name="X", country="X", taxes=terms.taxes))
+        bill.jurisdictions.publish(place(terms.taxes))
         bill.access_numbers.publish(
             AccessNumber(
                 number=TOLL_FREE_ACCESS,
@@ -284,6 +307,10 @@ def sold(
         if terms.assigned:
             bill.batches.assign("T", plan="Basic")
         yield shop
+
+
+def place(taxes: tuple[Tax, ...]) -> Jurisdiction:
+    return Jurisdiction(name="X", country="X", taxes=taxes)
 
 
 def reprice(shop: Shop, number: int) -> None:

@@ -76,6 +76,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "holds",
         "calls",
+        "endings",
         "ledger",
         "statementwords",
         "statements",

@@ -17,9 +17,10 @@ from typing import Any
 from attrs import define, evolve, field, fields
 
 from cardbill.buckets import Bucket, Draw, held, joined
-from cardbill.calls import CallRecord, Outcome, Report, settled, unreported
+from cardbill.calls import CallRecord, Outcome, Report
 from cardbill.callterms import BillKind
 from cardbill.debts import Debts, owed_of
+from cardbill.endings import settled, unreported
 from cardbill.errors import ConstraintViolated
 from cardbill.holds import Hold
 from cardbill.keyring import ANI

@@ -12,16 +12,9 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from cardbill.calls import (
-    CallRecord,
-    Outcome,
-    Report,
-    bills,
-    carrier_cost,
-    foreign,
-    unreported,
-)
+from cardbill.calls import CallRecord, Outcome, Report
 from cardbill.cards import Card
+from cardbill.endings import bills, carrier_cost, foreign, unreported
 from cardbill.errors import InvalidInput
 from cardbill.holds import Hold, whole_seconds
 from cardbill.ledger import PUT_ON, EntryKind

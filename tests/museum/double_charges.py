@@ -22,8 +22,9 @@ from cardbill import (
     passing,
     settling,
 )
-from cardbill.calls import make_handle, settled
+from cardbill.calls import make_handle
 from cardbill.cards import Card
+from cardbill.endings import settled
 from cardbill.errors import CallEnded, StorageError, StorageUnavailable, UnknownCall
 from cardbill.ledger import EntryKind
 from tests.building import LIFETIME, START, UK, UK_MINUTE, US, Shop, open_shop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cardbill import authorization, buckets, calls, holds, packages, reach, settling
+from cardbill import authorization, buckets, endings, holds, packages, reach, settling
 from cardbill.calls import CallRecord
 from cardbill.callterms import CallTerms
 from cardbill.cards import Card
@@ -122,7 +122,7 @@ IN_CALLS = [
     Fault(
         "a carrier is paid for no more than was granted",
         0,
-        calls.settled,
+        endings.settled,
         "carrier_cost(route, actual, answered)",
         "carrier_cost(route, seconds, answered)",
     ),
@@ -172,7 +172,7 @@ IN_CALLS = [
     Fault(
         "a late report is charged again",
         20,
-        calls.settled,
+        endings.settled,
         "min(due.total, hold.amount) - before",
         "min(due.total, hold.amount)",
     ),

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cardbill.errors import VersionConflict
+from cardbill.errors import StorageError, VersionConflict
 from cardbill.instants import to_micros
 from cardbill.proofs import open_item, seal_item
 from cardbill.seals import NO_SEAL, SEAL_BYTES, Seals
@@ -52,11 +52,19 @@ class Journal:
         self.now = now
 
     def append(self, action: str, subject: str, actor: str = "", **detail: object) -> int:
-        """Add a row: who did what to which subject, and more; return its position."""
+        """Add a row: who did what to which subject, and more; return its position.
+
+        Raises:
+            StorageError: The store refuses the position that follows the newest it tells of.
+        """
         content = json.dumps(detail).encode()
+        tried = -1
         while True:
             last = self._storage.last_audit()
             position, previous = (0, NO_SEAL) if last is None else (last[0], seal_of(last[1]))
+            if position == tried:
+                raise StorageError(f"the log ends at {position}, and takes nothing after it")
+            tried = position
             row = AuditRow(to_micros(self.now()), actor, action, subject, content)
             seal = self._seals.sign("log", _message(position + 1, row, previous))
             if self._storage.append_audit(row._replace(detail=content + seal), after=position):

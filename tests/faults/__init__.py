@@ -8,6 +8,7 @@ from tests.faults import (  # noqa: F401  # each adds its faults to the table
     attempts,
     finding,
     histories,
+    keeping,
     lines,
     processes,
     remembering,

@@ -84,3 +84,38 @@ class ApprovesTooLate(TakenApart):
         if approve is not None and not known:
             approve(added)
         return added
+
+
+@caught_by("test_steps_go_on_while_cards_are_drawn")
+class LocksWhileItDraws(TakenApart):
+    def add_cards(self, job, cards, **options):
+        with self._open():
+            return super().add_cards(job, cards, **options)
+
+
+@caught_by("test_a_credential_is_added_by_one_of_many")
+class LooksForCredentialsTooEarly(TakenApart):
+    """Each job drops what is taken when it begins, and then writes over what was added since."""
+
+    def add_cards(self, job, cards, **options):
+        free = [new for new in cards if new.credential[:2] not in self._credentials]
+        time.sleep(WINDOW)
+        with self._open():
+            for place in [new.credential[:2] for new in free]:
+                if (held := self._credentials.pop(place, None)) is not None:
+                    self._opens[held.card].remove(place)
+            return super().add_cards(job, free, **options)
+
+
+@caught_by("test_a_credential_is_added_by_one_of_many")
+class LooksForIdsTooEarly(TakenApart):
+    """An upsert: who looked before the other had written writes over it."""
+
+    def add_cards(self, job, cards, **options):
+        offered, before = list(cards), set(self._cards)
+        time.sleep(WINDOW)
+        with self._open():
+            for card in [new.card for new in offered if new.card.id not in before]:
+                if self._cards.pop(card.id, None) is not None:
+                    self._batches[card.batch].remove((card.serial, card.id))
+            return super().add_cards(job, offered, **options)

@@ -217,3 +217,22 @@ class IgnoresADeadlineAlone(TakenApart):
 class StaysOpen(TakenApart):
     def close(self):
         pass
+
+
+@caught_by("test_a_subject_is_forgotten")
+class ForgetsByPrefix(TakenApart):
+    def take_attempts(self, group, subject, decide):
+        outcome = super().take_attempts(group, subject, decide)
+        if (group, subject) not in self._attempts:
+            for place in [place for place in self._attempts if place[1].startswith(subject)]:
+                del self._attempts[place]
+        return outcome
+
+
+@caught_by("test_parts_of_a_key_are_kept_apart")
+class JoinsGroupAndSubject(TakenApart):
+    def take_attempts(self, group, subject, decide):
+        for place in self._attempts:
+            if place[1] and "{}{}".format(*place) == f"{group}{subject}":
+                return super().take_attempts(*place, decide)
+        return super().take_attempts(group, subject, decide)

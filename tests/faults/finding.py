@@ -134,3 +134,79 @@ class RecordsByDictionary(TakenApart):
         every = super().records(card=card, batch=batch, limit=10_000)
         rows = sorted(every, key=lambda row: (row.card.lower(), row.key.lower()))
         return [row for row in rows if after is None or row[:2] > after][:limit]
+
+
+@caught_by("test_entries_come_by_seq")
+class EntriesByPrefix(TakenApart):
+    """Those of SUMMER/1 and of SUMMER/10, as a scan of keys has it that begin alike."""
+
+    def entries(self, card, *, after=0, limit=500):
+        cards = [each for each in sorted(self._entries) if each.startswith(card)]
+        rows = [row for each in cards for row in super(EntriesByPrefix, self).entries(each)]
+        return [row for row in rows if row.seq > after][:limit]
+
+
+@caught_by("test_entries_come_by_seq")
+class EntriesByText(TakenApart):
+    def entries(self, card, *, after=0, limit=500):
+        rows = sorted(super().entries(card, limit=10_000), key=lambda row: str(row.seq))
+        return [row for row in rows if not after or str(row.seq) > str(after)][:limit]
+
+
+@caught_by("test_records_come_by_card_and_key")
+class RecordsOfACardByPrefix(TakenApart):
+    def records(self, *, card=None, batch=None, after=None, limit=500):
+        rows = super().records(batch=batch, after=after, limit=10_000)
+        return [row for row in rows if row.card.startswith(card or "")][:limit]
+
+
+@caught_by("test_records_come_by_card_and_key")
+class RecordsByJoinedKey(TakenApart):
+    """SUMMER/10 before SUMMER/1, as the colon behind the card comes after a nought."""
+
+    def records(self, *, card=None, batch=None, after=None, limit=500):
+        rows = super().records(card=card, batch=batch, limit=10_000)
+        rows = sorted(rows, key=lambda row: ":".join(row[:2]))
+        return [row for row in rows if after is None or ":".join(row[:2]) > ":".join(after)][:limit]
+
+
+@caught_by("test_cards_of_a_batch_come_by_serial")
+class CountsABatchByPrefix(TakenApart):
+    def count_cards(self, *, batch=None):
+        batches = [each for each in self._batches if batch is None or each.startswith(batch)]
+        return sum(super(CountsABatchByPrefix, self).count_cards(batch=each) for each in batches)
+
+
+@caught_by("test_credentials_of_every_kind_are_listed")
+class CredentialsByPrefix(TakenApart):
+    def credentials(self, cards, kind=None):
+        every = [each for each in self._cards if each.startswith(tuple(cards))]
+        return super().credentials(every, kind)
+
+
+@caught_by("test_parts_of_a_key_are_kept_apart")
+class JoinsRecordKeys(TakenApart):
+    def write(self, step):
+        alike = {record.card + record.key for record in step.records}
+        for place in [place for place in self._records if "".join(place) in alike]:
+            del self._records[place]
+        super().write(step)
+
+
+@caught_by("test_parts_of_a_key_are_kept_apart")
+class JoinsCredentialKeys(TakenApart):
+    def bind(self, credential, *, expected):
+        wanted = credential.kind.encode() + credential.token
+        taken = {kind.encode() + token for kind, token in self._credentials}
+        return (expected is not None or wanted not in taken) and super().bind(
+            credential, expected=expected
+        )
+
+
+@caught_by("test_parts_of_a_key_are_kept_apart")
+class JoinsCatalogueNames(TakenApart):
+    def publish(self, kind, name, content, *, expected):
+        whole = f"{kind}:{name}"
+        for place in [place for place in self._contents if ":".join(place) == whole]:
+            self._contents[kind, name] = self._contents.pop(place)
+        return super().publish(kind, name, content, expected=expected)

@@ -1,11 +1,14 @@
 """Slips that show when processes share a store, or die."""
 
+import fcntl
 import os
 import pickle
 import threading
 import time
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
 
 from cardbill.errors import StorageUnavailable
 from cardbill.storage.memory import MemoryStorage
@@ -170,3 +173,138 @@ class TearsWhenKilled(Filed):
             return super().load()
         except (EOFError, pickle.UnpicklingError):
             return MemoryStorage()
+
+
+@caught_by("test_asking_in_a_job_lets_nobody_in")
+class UnlocksWhenItReads(Filed):
+    """A handle has one lock, and does not count how often it was taken."""
+
+    def read(self, method, *values, **options):
+        if (file := getattr(_HOLDS, "file", None)) is not None:
+            fcntl.flock(file, fcntl.LOCK_UN)
+        return super().read(method, *values, **options)
+
+    @contextmanager
+    def lock(self):
+        with self.path.with_suffix(".lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            _HOLDS.file = file
+            try:
+                yield
+            finally:
+                _HOLDS.file = None
+
+
+_HOLDS = threading.local()
+
+
+class Caches(Filed):
+    """What it has read it reads no more, until a write of the same process."""
+
+    methods: ClassVar[set[str]] = set()
+
+    def read(self, method, *values, **options):
+        if self.closed or method not in self.methods:
+            return super().read(method, *values, **options)
+        place = (self.path, method, repr((values, options)))
+        if place not in _READ:
+            _READ[place] = super().read(method, *values, **options)
+        return _READ[place]
+
+    def write(self, method, *values, **options):
+        answer = super().write(method, *values, **options)
+        for place in [place for place in list(_READ) if place[0] == self.path]:
+            _READ.pop(place, None)
+        return answer
+
+
+_READ: dict[tuple[Path, str, str], Any] = {}
+
+
+@caught_by("test_what_was_read_once_is_read_anew")
+class CachesTheCatalogue(Caches):
+    methods: ClassVar = {"catalogue"}
+
+
+@caught_by("test_what_was_read_once_is_read_anew")
+class CachesCredentials(Caches):
+    methods: ClassVar = {"resolve", "credentials"}
+
+
+@caught_by("test_what_was_read_once_is_read_anew")
+class CachesLists(Caches):
+    methods: ClassVar = {"find_cards", "due", "jobs", "records", "audit_log", "suspended"}
+
+
+class Delays(Filed):
+    """Some changes wait in the process for the next of another kind, or for closing."""
+
+    methods: ClassVar[set[str]] = set()
+
+    def load(self):
+        rows = super().load()
+        for method, values, options in _WAITING.get(self.path, ()):
+            getattr(rows, method)(*values, **options)
+        return rows
+
+    def write(self, method, *values, **options):
+        if self.closed or method not in self.methods:
+            answer = super().write(method, *values, **options)
+            _WAITING.pop(self.path, None)
+            return answer
+        answer = getattr(self.load(), method)(*values, **options)
+        _WAITING.setdefault(self.path, []).append((method, values, options))
+        return answer
+
+    def close(self):
+        if not self.closed and self.path in _WAITING:
+            with self.lock():
+                self.save(self.load())
+                del _WAITING[self.path]
+        super().close()
+
+
+_WAITING: dict[Path, list[Any]] = {}
+
+
+@caught_by("test_every_answer_survives_kill_9")
+class BuffersTheLog(Delays):
+    methods: ClassVar = {"append_audit", "suspend"}
+
+
+@caught_by("test_every_answer_survives_kill_9")
+class BuffersBindings(Delays):
+    methods: ClassVar = {"bind", "unbind"}
+
+
+@caught_by("test_every_answer_survives_kill_9")
+class BuffersAttempts(Delays):
+    methods: ClassVar = {"take_attempts"}
+
+
+@caught_by("test_closing_one_leaves_others_open")
+class ClosesForAll(Filed):
+    """One connection of the process, which the first to close takes away."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.users = _USERS.setdefault(path, [])
+        self.users.append(self)
+
+    def close(self):
+        for each in self.users:
+            each.closed = True
+        _USERS.pop(self.path, None)
+
+
+_USERS: dict[Path, list[Any]] = {}
+
+
+@caught_by("test_closing_gives_back_everything")
+class KeepsFilesOpen(Filed):
+    def __init__(self, path):
+        super().__init__(path)
+        _KEPT.append(path.with_suffix(".log").open("ab"))
+
+
+_KEPT: list[Any] = []

@@ -76,3 +76,37 @@ class JobsByDictionary(TakenApart):
     def jobs(self, *, after="", limit=500):
         rows = sorted(self._jobs.items(), key=lambda row: row[0].lower())
         return [row for row in rows if row[0] > after][:limit]
+
+
+@caught_by("test_versions_and_positions_pass_ten")
+class TakesTheNewestVersionAsText(TakenApart):
+    def publish(self, kind, name, content, *, expected):
+        versions = range(1, len(self._contents.get((kind, name), [])) + 1)
+        if max(map(str, versions), default="0") != str(expected):
+            raise VersionConflict(name)
+        return super().publish(kind, name, content, expected=expected)
+
+
+@caught_by("test_versions_and_positions_pass_ten")
+class TakesTheNewestRowAsText(TakenApart):
+    def append_audit(self, row, *, after):
+        newest = max(map(str, range(1, len(self._audit) + 1)), default="0")
+        return newest == str(after) and super().append_audit(row, after=after)
+
+
+@caught_by("test_lists_see_one_moment")
+class CountsOneAfterTheOther(TakenApart):
+    def counts(self):
+        before = super().counts()
+        time.sleep(WINDOW)
+        return super().counts()._replace(cards=before.cards)
+
+
+@caught_by("test_lists_see_one_moment")
+class ReadsTheRevisionLast(TakenApart):
+    """Whoever keeps what was listed as that of this revision keeps an old price."""
+
+    def catalogue(self):
+        heads = super().catalogue()[1]
+        time.sleep(WINDOW)
+        return super().catalogue()[0], heads

@@ -129,3 +129,13 @@ class TornView(TakenApart):
         before = super().view(card)
         time.sleep(WINDOW)
         return View(before.card, super().view(card, key).record, before.revision)
+
+
+@caught_by("test_lists_see_one_moment")
+class TornResolve(TakenApart):
+    def resolve(self, kind, tokens, *, key=None):
+        before = super().resolve(kind, tokens)
+        if before is None:
+            return None
+        time.sleep(WINDOW)
+        return before._replace(record=super().view(before.card.id, key).record)

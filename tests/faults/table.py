@@ -111,14 +111,16 @@ class InMemory:
         return crew
 
     @property
-    def together(self) -> Callable[..., Any]:
+    def crew(self) -> Crew:
         if not self.suite.shared:
             pytest.skip("processes cannot share it")
         self.stack.callback(_hear_out, _CREW)
-        return self.rush
+        return _CREW
 
-    def rush(self, work: Any) -> Any:
-        return _CREW.rush(self.open_store, work, [(number,) for number in range(CROWD)])
+    @property
+    def together(self) -> Callable[..., Any]:
+        crew = self.crew
+        return lambda work: crew.rush(self.open_store, work, [(n,) for n in range(CROWD)])
 
     @property
     def proxy(self) -> Any:

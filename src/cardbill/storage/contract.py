@@ -20,6 +20,9 @@ CONTRACT_VERSION = 1
 LARGEST_STATE = 64 * 1024
 """Bytes of a card's state that a store must accept; more is refused by ``CardTooLarge``."""
 
+LARGEST_TEXT = 256
+"""Characters of a text that a store must accept; nothing longer is written."""
+
 LARGEST_TALLY = 4 * 1024
 """Bytes of a tally's state, and of a book, that a store must accept; more is refused."""
 

@@ -93,10 +93,14 @@ class MemoryStorage:
         with self._open():
             if job in self._jobs:
                 return self._jobs[job]
+        drawn = list(cards)  # steps go on meanwhile
+        with self._open():
+            if job in self._jobs:
+                return self._jobs[job]  # by somebody else, meanwhile
             added: dict[str, CardRow] = {}
             opened: dict[tuple[str, bytes], CredentialRow] = {}
             serials: set[tuple[str, int]] = set()
-            for offered in cards:
+            for offered in drawn:
                 new = self._free(offered, opened, redraw)
                 if new is None:
                     continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 
@@ -17,6 +18,7 @@ from cardbill.testing.conformance.rows import (
     SECOND,
     add,
     card_row,
+    deposit,
     new_card,
     opened,
     throw,
@@ -25,6 +27,9 @@ from cardbill.testing.conformance.rows import (
 
 MANY = 2_500
 """Cards of a job that no store takes in one piece."""
+
+PATIENCE = 5
+"""Seconds after which a step that waits for a job is held up by it."""
 
 
 class Adding:
@@ -124,6 +129,50 @@ class Adding:
         found = [opened(other, "pin", [token]) for token in (b"SUMMER/3", b"free", b"last")]
         assert found == [new.card.id for new in cards]
         assert [row.token for row in other.credentials(["SUMMER/4"], "pin")] == [b"free"]
+
+    def test_steps_go_on_while_cards_are_drawn(self, store: Storage, other: Storage) -> None:
+        """A job that takes its time over its cards holds up no step."""
+        add(store, new_card())
+        begun, stepped = threading.Event(), threading.Event()
+
+        def offer() -> Iterator[NewCard]:
+            for serial in range(2, MANY + 1):
+                if serial == MANY - 1:
+                    begun.set()
+                    assert stepped.wait(PATIENCE), "a step waits for a job that draws its cards"
+                yield new_card(serial)
+
+        def step() -> int:
+            begun.wait(PATIENCE)
+            balance = other.transact(CARD, deposit)
+            stepped.set()
+            return balance
+
+        assert together(lambda: store.add_cards("job", offer()), step) == [MANY - 1, 1_001]
+
+    def test_asking_in_a_job_lets_nobody_in(self, store: Storage, other: Storage) -> None:
+        """A redraw that reads the store gives up nothing that the job needs: no step is lost."""
+        add(store, new_card())
+        begun, stepped = threading.Event(), threading.Event()
+
+        def redraw(new: NewCard) -> NewCard:
+            assert store.count_cards() == 1
+            begun.set()
+            stepped.wait(0.1)  # who waits for the job waits longer
+            return new_card(new.card.serial)
+
+        def step() -> int:
+            begun.wait(PATIENCE)
+            balance = other.transact(CARD, deposit)
+            stepped.set()
+            return balance
+
+        def work() -> int:
+            return store.add_cards("job", [new_card(2, token=b"SUMMER/1")], redraw=redraw)
+
+        assert together(work, step) == [1, 1_001]
+        assert (store.count_cards(), other.view(CARD).card.balance) == (2, 1_001)
+        assert opened(other, "pin", [SECOND.encode()]) == SECOND
 
     def test_a_card_may_be_left_out(self, store: Storage, other: Storage) -> None:
         """A redraw that answers None leaves that card out, and the job goes on."""

@@ -85,6 +85,8 @@ class AsyncStorageContract(StorageContract):
             "processes": "an event loop is of one process: prove the store's synchronous twin",
             "crashes": "as for processes",
             "cuts": "as for processes: what cuts the line is a thread beside the loop",
+            "test_steps_go_on_while_cards_are_drawn": "who draws waits here, and so would the loop",
+            "test_asking_in_a_job_lets_nobody_in": "as for steps while cards are drawn",
         }
     )
     _runner: asyncio.Runner

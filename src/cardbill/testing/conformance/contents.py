@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cardbill.errors import StorageClosed
-from cardbill.storage.contract import AuditRow, Storage, SuspenseRow, Tally
+from cardbill.storage.contract import (
+    LARGEST_STATE,
+    LARGEST_TEXT,
+    AttemptRow,
+    AuditRow,
+    Counts,
+    Head,
+    Step,
+    Storage,
+    SuspenseRow,
+    Tally,
+    View,
+)
 from cardbill.testing.conformance.rows import (
     BATCH,
     CARD,
@@ -25,6 +38,11 @@ from cardbill.testing.conformance.rows import (
     opened,
     record_row,
 )
+
+DETAIL = bytes(range(256)) * (LARGEST_STATE // 256)
+_OPENINGS = 5
+LONGEST = ("\u00fc" * 64, "\u96fb" * 64, "c" * 128)
+"""A batch's name, another name, and a call id, as long as they get."""
 
 TEXTS = (
     *("", " ", 'O\'Brien "the" `cat`', "'; DROP TABLE card; --", "' OR '1'='1", "\\' OR 1=1 #"),
@@ -54,7 +72,7 @@ class Contents:
                 assert found[each.name].default == each.default, f"{name}: {each.name}"
 
     def test_the_widest_integers_come_back(self, store: Storage, other: Storage) -> None:
-        """Instants and amounts are signed 64-bit integers."""
+        """Instants and amounts are signed 64-bit integers; zero is one of them."""
         new = new_card(first_used_at=LOWEST, expires_at=HIGHEST, due_at=LOWEST)
         add(store, new)
         assert other.view(CARD).card == new.card
@@ -77,6 +95,93 @@ class Contents:
         store.transact(CARD, change(*entries, *records, **columns))
         assert kept(other) == (new.card._replace(version=2, **columns), entries, records)
         assert (other.due(HIGHEST), other.due(HIGHEST - 1)) == ([(HIGHEST, CARD)], [])
+        for after, at in enumerate((LOWEST, HIGHEST, 0)):
+            row = AuditRow(at, "", "", "", b"")
+            assert store.append_audit(row, after=after)
+            assert other.last_audit() == (after + 1, row)
+            store.suspend(event := SuspenseRow(f"{after}", at, "", "", b""))
+            assert other.suspended()[-1] == event
+        zero = new_card(2, first_used_at=0, expires_at=0, due_at=0)
+        add(store, zero)
+        assert other.view(zero.card.id).card == zero.card
+        assert other.due(0) == [(0, zero.card.id)]
+        assert store.transact(CARD, change(record_row(cost=0, price=0))) == "done"
+        assert other.view(CARD, "call:1").record == record_row(cost=0, price=0)
+
+    def test_long_texts_and_details_come_back(self, store: Storage, other: Storage) -> None:
+        """Text of 256 characters is kept whole, in keys too; so are 64 KiB of any detail."""
+        batch, name, call = LONGEST
+        new, twin = new_card(1, batch), new_card(1, batch[:-1] + "u")
+        add(store, new, twin)
+        key = f"call:{call}"
+        entry = entry_row(new.card.id, reference=key.ljust(LARGEST_TEXT, "."), detail=DETAIL)
+        record = record_row(new.card.id, key, batch=batch, call=call, detail=DETAIL)
+        record = record._replace(destination=name, carrier=name)
+        store.transact(new.card.id, change(entry, record))
+        assert kept(other, new.card.id) == (new.card._replace(version=2), [entry], [record])
+        assert other.calls_by_id(call) == other.records(batch=batch) == [record]
+        assert other.calls_by_id(call[:-1]) == []
+        assert other.count_cards(batch=batch) == 1
+        assert other.find_cards(twin.card.batch) == [twin.card]
+        for last in ("a", "b"):
+            item, key = name[:-1] + last, call.ljust(LARGEST_TEXT - 1, ".") + last
+            row = SuspenseRow(key, 1, batch, call, DETAIL)
+            assert store.publish("plan", item, DETAIL, expected=0) == Head("plan", item, 1)
+            assert other.content("plan", item, 1) == DETAIL
+            assert store.suspend(row)
+            assert other.suspended()[-1] == row
+        audited = AuditRow(1, name, "action", name * 4, DETAIL)
+        assert store.append_audit(audited, after=0)
+        assert other.last_audit() == (1, audited)
+
+    def test_what_comes_back_is_plain(self, store: Storage, other: Storage) -> None:
+        """Rows of the contract's classes, columns of int, str, bytes or None: the caller's own."""
+        new = new_card(due_at=5)
+        add(store, new)
+        entry, record = entry_row(detail=b"x"), record_row(detail=b"x")
+        suspended, audited = SuspenseRow("key", 1, "", "", b"x"), AuditRow(1, "", "", "", b"x")
+        store.transact(CARD, change(entry, record, first_used_at=1, expires_at=2))
+        store.publish("plan", "basic", b"x", expected=0)
+        store.suspend(suspended)
+        store.append_audit(audited, after=0)
+        store.take_attempts(3, "a", lambda *_: Tally(None, b"x", 5))
+        card = new.card._replace(version=2, first_used_at=1, expires_at=2)
+        view = View(card, record, 1)
+        looks: list[tuple[Callable[[], Any], Any]] = [
+            (lambda: other.view(CARD, "call:1"), view),
+            (lambda: other.resolve("pin", [b"SUMMER/1"], key="call:1"), view),
+            (lambda: other.transact(CARD, Step, key="call:1"), view),
+            (lambda: other.find_cards(BATCH), [card]),
+            (lambda: other.credentials([CARD]), [new.credential]),
+            (lambda: other.entries(CARD), [entry]),
+            (other.records, [record]),
+            (lambda: other.calls_by_id("1"), [record]),
+            (lambda: other.due(5), [(5, CARD)]),
+            (other.jobs, [(f"add {CARD}", 1)]),
+            (other.counts, Counts(1, 1, 1, 1)),
+            (lambda: other.catalogue()[1], [Head("plan", "basic", 1)]),
+            (lambda: other.content("plan", "basic", 1), b"x"),
+            (other.suspended, [suspended]),
+            (other.last_audit, (1, audited)),
+            (other.audit_log, [(1, audited)]),
+            (other.attempts, [AttemptRow(3, "a", b"x", 5)]),
+            (lambda: other.attempts_over(5), [(3, "a")]),
+        ]
+        for look, wanted in looks:
+            found = look()
+            assert (found, _kinds(found)) == (wanted, _kinds(wanted))
+            if isinstance(found, list):
+                found.clear()  # and nothing of the store's with it
+            assert look() == wanted
+        shown: list[object] = []
+
+        def look_at_it(*seen: bytes | None) -> Tally[None]:
+            shown.extend(seen)
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            other.take_attempts(3, "a", look_at_it)
+        assert _kinds(shown) == _kinds([b"x", None])
 
     def test_any_text_comes_back(self, store: Storage, other: Storage) -> None:
         """No text is taken for SQL, for a number, or for one that looks like it."""
@@ -160,6 +265,33 @@ class Contents:
         assert everything(store) == before
         store.close()
 
+    def test_closing_one_leaves_others_open(self, open_store: Callable[[], Storage]) -> None:
+        """Who closes a store takes nothing from those who have it open too."""
+        if not self.durable:
+            pytest.skip("this store says that it is not durable")
+        one, two = open_store(), open_store()
+        add(one, new_card())
+        assert two.transact(CARD, deposit) == 1_001
+        one.close()
+        assert two.transact(CARD, deposit) == 1_002
+        assert two.view(CARD).card.version == 3
+        two.close()
+
+    def test_closing_gives_back_everything(self, open_store: Callable[[], Storage]) -> None:
+        """No file or connection stays open for each time that the store was opened."""
+        if not self.durable:
+            pytest.skip("this store says that it is not durable")
+        open_files = Path("/dev/fd")
+        if not open_files.is_dir():
+            pytest.skip("this system does not tell which files are open")
+        closed, counts = [], []
+        for _ in range(2 * _OPENINGS):
+            closed.append(store := open_store())
+            assert store.count_cards() == 0
+            store.close()
+            counts.append(len(list(open_files.iterdir())))
+        assert counts[-1] - counts[_OPENINGS] < _OPENINGS - 1, counts
+
     def test_a_closed_store_says_so(self, store: Storage) -> None:
         """Closing twice is fine; every other call then raises StorageClosed."""
         add(store, new_card())
@@ -197,3 +329,8 @@ class Contents:
             with pytest.raises(StorageClosed):
                 call()
         store.close()
+
+
+def _kinds(value: object) -> object:
+    """The class of a value, and of all that is in it."""
+    return (type(value), *map(_kinds, value)) if isinstance(value, list | tuple) else type(value)

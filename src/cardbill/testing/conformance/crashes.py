@@ -10,7 +10,17 @@ from itertools import chain
 
 import pytest
 
-from cardbill.storage.contract import NewCard, Step, Storage, View
+from cardbill.storage.contract import (
+    AuditRow,
+    CredentialRow,
+    Head,
+    NewCard,
+    Step,
+    Storage,
+    SuspenseRow,
+    Tally,
+    View,
+)
 from cardbill.testing.conformance.crew import PATIENCE, Crew, Say
 from cardbill.testing.conformance.rows import CARD, add, deposit, kept, new_card
 
@@ -59,6 +69,28 @@ class Crashes:
                     _check_card(store, card, [word for word in words if isinstance(word, int)])
                 _check_jobs(store, {word for word in chain(*said) if isinstance(word, str)})
 
+    def test_every_answer_survives_kill_9(
+        self, doomed: Crew, open_store: Callable[[], Storage]
+    ) -> None:
+        """Whatever was the last thing a process did: it is there when that process is killed."""
+        with closing(open_store()) as store:
+            add(store, new_card())
+            store.bind(CredentialRow("ani", b"old", CARD, None), expected=None)
+        hands = doomed.begin(open_store, _do_one_thing, [(name,) for name in _THINGS])
+        assert [hand.hear() for hand in hands] == list(_THINGS)
+        for hand in hands:
+            hand.kill()
+        with closing(open_store()) as store:
+            kept = {
+                "bind": [row.token for row in store.credentials([CARD], "ani")] == [b"new"],
+                "unbind": store.resolve("ani", [b"old"]) is None,
+                "publish": store.catalogue() == (1, [Head("plan", "a", 1)]),
+                "suspend": [row.key for row in store.suspended()] == ["key"],
+                "append_audit": len(store.audit_log()) == 1,
+                "take_attempts": [row.subject for row in store.attempts()] == ["a"],
+            }
+        assert [name for name in _THINGS if not kept[name]] == [], "answered, and lost"
+
     def test_a_process_killed_in_a_step_is_not_waited_for(
         self, doomed: Crew, open_store: Callable[[], Storage]
     ) -> None:
@@ -85,6 +117,22 @@ class Crashes:
             assert store.count_cards() == 1
             assert store.resolve("pin", [b"SUMMER/1"]) is None
             assert store.add_cards("job", map(new_card, range(1, 2_001))) == 2_000
+
+
+_THINGS: dict[str, Callable[[Storage], object]] = {
+    "bind": lambda store: store.bind(CredentialRow("ani", b"new", CARD, None), expected=None),
+    "unbind": lambda store: store.unbind("ani", b"old", expected=CARD),
+    "publish": lambda store: store.publish("plan", "a", b"", expected=0),
+    "suspend": lambda store: store.suspend(SuspenseRow("key", 1, "", "", b"")),
+    "append_audit": lambda store: store.append_audit(AuditRow(1, "", "", "", b""), after=0),
+    "take_attempts": lambda store: store.take_attempts(7, "a", lambda *_: Tally(None, b"1", 9)),
+}
+
+
+def _do_one_thing(store: Storage, say: Say, name: str) -> None:
+    _THINGS[name](store)
+    say(name)
+    say.hear()  # until it is killed
 
 
 def _write(store: Storage, say: Say, card: str, name: str) -> None:

@@ -22,9 +22,27 @@ from cardbill.testing.lines import send
 PATIENCE = 60
 """Seconds without a word from a process before the test fails."""
 
-Say = Callable[[Any], None]
 Work = Callable[..., Any]
 """Called with the store, something to say words with, and its request; returns its answer."""
+
+
+class Say:
+    """The line of a process to who told it what to do.
+
+    Args:
+        line: Its end of it.
+    """
+
+    def __init__(self, line: Connection) -> None:
+        self._line = line
+
+    def __call__(self, word: Any) -> None:
+        """Say a word."""
+        send(self._line, _Said(word))
+
+    def hear(self) -> Any:
+        """Wait for a word."""
+        return self._line.recv()
 
 
 class _Told(NamedTuple):
@@ -148,7 +166,7 @@ def _serve(line: Connection) -> None:
             with closing(pickle.loads(told.opener)()) as store:  # noqa: S301  # the test's own
                 send(line, _Said("ready"))
                 line.recv()
-                answer = told.work(store, lambda word: send(line, _Said(word)), *told.request)
+                answer = told.work(store, Say(line), *told.request)
             send(line, _Said(answer, last=True))
         except BaseException:  # noqa: BLE001  # the test is told of it, if it is still there
             with suppress(OSError):

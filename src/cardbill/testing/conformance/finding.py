@@ -8,7 +8,7 @@ from operator import attrgetter, itemgetter
 import pytest
 
 from cardbill.errors import UnknownName
-from cardbill.storage.contract import CredentialRow, Storage
+from cardbill.storage.contract import CredentialRow, Head, Storage, Tally
 from cardbill.testing.conformance.rows import (
     BATCH,
     CARD,
@@ -108,6 +108,8 @@ class Finding:
         assert sorted(store.credentials([CARD])) == [number, new_card(1).credential]
         assert store.credentials([CARD], "ani") == [number]
         assert len(store.credentials([CARD, SECOND])) == 3
+        add(store, new_card(10))  # of whose id the first card's is the beginning
+        assert len(store.credentials([CARD])) == 2
 
     def test_rows_are_counted(self, store: Storage) -> None:
         """Of all cards, at one moment; a record that was replaced counts once."""
@@ -137,7 +139,8 @@ class Finding:
         assert store.find_cards(BATCH, after=7) == wanted[4:]
         assert store.find_cards(BATCH, after=5) == wanted[3:]
         assert store.find_cards(BATCH, after=100) == store.find_cards("SUM") == []
-        assert [store.count_cards(batch=each) for each in (BATCH, "A", "x", None)] == [7, 1, 0, 9]
+        counted = {BATCH: 7, "A": 1, "x": 0, "SUM": 0, None: 9}
+        assert {batch: store.count_cards(batch=batch) for batch in counted} == counted
 
     def test_due_cards_come_by_instant_and_id(self, store: Storage) -> None:
         """Due at or before, ids by code point; a card that stays due is passed over by `after`."""
@@ -161,19 +164,20 @@ class Finding:
 
     def test_entries_come_by_seq(self, store: Storage) -> None:
         """Entries of one card by rising seq, above `after`."""
-        add(store, new_card(1), new_card(2))
-        for card, amount in ((CARD, 1), (SECOND, 2)):
-            for seqs in ((1, 2, 3), (4,), (5, 6, 7)):
+        add(store, new_card(1), new_card(2), new_card(10))
+        for card, amount in ((CARD, 1), (SECOND, 2), ("SUMMER/10", 3)):
+            for seqs in ((1, 2, 3), (4,), range(5, 13)):
                 rows = [entry_row(card, seq, amount=amount) for seq in seqs]
                 store.transact(card, change(*rows))
-        wanted = [entry_row(seq=seq, amount=1) for seq in range(1, 8)]
+        wanted = [entry_row(seq=seq, amount=1) for seq in range(1, 13)]
         assert store.entries(CARD) == wanted
         assert paged(partial(store.entries, CARD), attrgetter("seq"), 0) == wanted
-        assert store.entries(CARD, after=7) == store.entries("x") == []
+        assert store.entries(CARD, after=12) == store.entries("x") == store.entries("SUM") == []
 
     def test_records_come_by_card_and_key(self, store: Storage) -> None:
         """By code point; of one card, one batch, both or all; above `after`."""
-        cards = [new_card(serial, batch) for batch in ("A", "B", "a") for serial in (1, 2)]
+        places = [(batch, serial) for batch in ("A", "B", "a") for serial in (1, 10, 2)]
+        cards = [new_card(serial, batch) for batch, serial in places]
         add(store, *cards)
         every = [
             record_row(new.card.id, key, batch=new.card.batch) for new in cards for key in IN_ORDER
@@ -193,3 +197,29 @@ class Finding:
             store.transact(row.card, change(row))
         assert sorted(store.calls_by_id("same")) == rows[:3]
         assert (store.calls_by_id("4"), store.calls_by_id("Same")) == (rows[3:4], [])
+
+    def test_parts_of_a_key_are_kept_apart(self, store: Storage) -> None:
+        """Rows whose key has two parts are not mixed up where both, put together, are alike."""
+        add(store, new_card(1), new_card(11))
+        opening = [new_card(1).credential]
+        for mark in ("", ":", "/", "|", " "):
+            for kind, name in ((f"a{mark}b", "c"), ("a", f"b{mark}c")):
+                opening.append(CredentialRow(kind, name.encode(), CARD, kind.encode()))
+                assert store.bind(opening[-1], expected=None)
+                assert store.publish(kind, name, kind.encode(), expected=0) == Head(kind, name, 1)
+                assert store.content(kind, name, 1) == kind.encode()
+        assert sorted(store.credentials([CARD])) == sorted(opening)
+        eleventh = "SUMMER/11"
+        records = [record_row(CARD, "1x"), record_row(eleventh, "x")]
+        entries = [entry_row(seq=seq) for seq in range(1, 12)]
+        store.transact(CARD, change(records[0], *entries))
+        store.transact(eleventh, change(records[1], entry_row(eleventh)))
+        assert (store.records(), store.entries(CARD)) == (records, entries)
+        for group, subject in ((1, "2a"), (12, "a")):
+            tally = Tally(None, subject.encode(), 9)
+            assert store.take_attempts(group, subject, partial(_keep, tally)) is None
+        assert [row[:3] for row in store.attempts()] == [(1, "2a", b"2a"), (12, "a", b"a")]
+
+
+def _keep(tally: Tally[None], _state: bytes | None, _book: bytes | None) -> Tally[None]:
+    return tally

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
@@ -28,6 +30,9 @@ from cardbill.testing.conformance.rows import card_row, entry_row, record_row
 
 LONGEST = 40
 """The most operations of one history."""
+
+SHORTENING = 20
+"""Seconds in which a shorter history that fails is looked for; Hypothesis would take minutes."""
 
 _NAMES = st.sampled_from(["A", "B", "a", "\u00e9", "\uff5a", "\U0001f600"])
 _FEW = st.integers(0, 3)
@@ -84,19 +89,47 @@ _STEPS = st.builds(
 
 def play(store: Storage, other: Storage, *, histories: int) -> None:
     """Play that many random histories on a store, each in a space of its own."""
-    numbers = count()
-    run_state_machine_as_test(
-        cast("type[_History]", lambda: _History(store, other, next(numbers))),
-        settings=settings(
-            max_examples=histories,
-            stateful_step_count=LONGEST,
-            phases=(Phase.generate, Phase.shrink),
-            database=None,  # a history that another store failed says nothing of this one
-            report_multiple_bugs=False,  # one fault shows in many places
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    numbers, trouble = count(), _Trouble()
+    try:
+        run_state_machine_as_test(
+            cast("type[_History]", lambda: _History(store, other, next(numbers), trouble)),
+            settings=settings(
+                max_examples=histories,
+                stateful_step_count=LONGEST,
+                phases=(Phase.generate, Phase.shrink),
+                database=None,  # a history that another store failed says nothing of this one
+                report_multiple_bugs=False,  # one fault shows in many places
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    except _Enough as enough:
+        raise enough.error from None
+
+
+class _Enough(BaseException):
+    """The time is over for finding a shorter history: Hypothesis lets this one pass."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class _Trouble:
+    """What has failed, and since when."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.since = 0.0
+
+    def hear(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.since = self.since if self.error else time.monotonic()
+            self.error = error
+
+    def check(self) -> None:
+        if self.error is not None and time.monotonic() - self.since > SHORTENING:
+            raise _Enough(self.error)
 
 
 class _Side:
@@ -136,8 +169,10 @@ class _History(RuleBasedStateMachine):
     Spaces rise, so that pages that begin at one's own space hold nothing of the former ones.
     """
 
-    def __init__(self, store: Storage, other: Storage, number: int) -> None:
+    def __init__(self, store: Storage, other: Storage, number: int, trouble: _Trouble) -> None:
         super().__init__()
+        trouble.check()
+        self.trouble = trouble
         newest = store.last_audit()
         begins = (store.catalogue()[0], 0 if newest is None else newest[0])
         self.space = f"h{number:06d}"
@@ -381,6 +416,7 @@ class _History(RuleBasedStateMachine):
             if self.sound:
                 self.look(side=True, limit=3, place=("", 1), until=3)
         finally:
+            self.trouble.hear(sys.exception())
             for group, subject in self.model.kept:
                 self.sides[0].on.take_attempts(group, subject, lambda *_: Tally("", None))
 

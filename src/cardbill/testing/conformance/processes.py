@@ -27,13 +27,17 @@ class Processes:
     rounds: int
 
     @pytest.fixture
-    def together(
-        self, request: pytest.FixtureRequest, open_store: Callable[[], Storage]
-    ) -> Callable[..., list[object]]:
-        """Run `work(store, say, number)` in as many processes as a crowd has; their answers."""
+    def crew(self, request: pytest.FixtureRequest) -> Crew:
+        """The processes of this class."""
         if not self.shared:
             pytest.skip("this store says that processes cannot share it")
-        crew = _crew_of(request)
+        return _crew_of(request)
+
+    @pytest.fixture
+    def together(
+        self, crew: Crew, open_store: Callable[[], Storage]
+    ) -> Callable[..., list[object]]:
+        """Run `work(store, say, number)` in as many processes as a crowd has; their answers."""
         return lambda work: crew.rush(open_store, work, [(n,) for n in range(CROWD)])
 
     def test_processes_lose_no_step(
@@ -65,6 +69,24 @@ class Processes:
         for _ in range(self.rounds):
             together(_write_or_read)
 
+    def test_what_was_read_once_is_read_anew(
+        self, store: Storage, crew: Crew, open_store: Callable[[], Storage]
+    ) -> None:
+        """What one process changes others see at once, though they have read it all before."""
+        add(store, new_card(1), new_card(2))
+        hands = crew.begin(open_store, _look_twice, [()] * 2)
+        before = [hand.hear() for hand in hands]
+        assert before == [_everything(store)] * 2
+        _change_everything(store)
+        after = _everything(store)
+        for hand in hands:
+            hand.tell("again")
+        for hand in hands:
+            told = hand.hear()
+            stale = [name for name in after if told[name] != after[name]]
+            assert not stale, f"old answers of {stale}"
+        assert [name for name in after if after[name] == before[0][name]] == []
+
     def test_one_of_many_processes_wins(
         self, store: Storage, together: Callable[..., list[list[list[bool]]]]
     ) -> None:
@@ -90,6 +112,45 @@ def _crew_of(request: pytest.FixtureRequest) -> Crew:
         owner.stash[_CREW] = Crew()
         owner.addfinalizer(owner.stash[_CREW].dismiss)
     return owner.stash[_CREW]
+
+
+def _everything(store: Storage) -> dict[str, object]:
+    """What each method that reads has to say."""
+    return {
+        "view": store.view(CARD, "count"),
+        "resolve": [store.resolve("pin", [CARD.encode()]), store.resolve("ani", [b"305"])],
+        "credentials": sorted(store.credentials([CARD, "SUMMER/2"])),
+        "find_cards": store.find_cards("SUMMER"),
+        "count_cards": [store.count_cards(), store.count_cards(batch="SUMMER")],
+        "counts": store.counts(),
+        "jobs": store.jobs(),
+        "due": store.due(9),
+        "entries": store.entries(CARD),
+        "records": store.records(),
+        "calls_by_id": store.calls_by_id("1"),
+        "suspended": store.suspended(),
+        "catalogue": store.catalogue(),
+        "last_audit": store.last_audit(),
+        "audit_log": store.audit_log(),
+        "attempts": store.attempts(),
+        "attempts_over": store.attempts_over(9),
+    }
+
+
+def _change_everything(store: Storage) -> None:
+    add(store, new_card(3, due_at=5))
+    store.transact(CARD, deposit)
+    store.bind(CredentialRow("ani", b"305", CARD, None), expected=None)
+    store.publish("plan", "a", b"", expected=0)
+    store.append_audit(AuditRow(1, "", "", "", b""), after=0)
+    store.suspend(SuspenseRow("key", 1, "", "", b""))
+    store.take_attempts(7, "a", lambda *_: Tally(None, b"1", 9))
+
+
+def _look_twice(store: Storage, say: Say) -> dict[str, object]:
+    say(_everything(store))
+    say.hear()
+    return _everything(store)
 
 
 def _deposit_and_count(store: Storage, _say: Say, _number: int) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 
-from cardbill.errors import VersionConflict
+from cardbill.errors import ConstraintViolated, VersionConflict
 from cardbill.storage.contract import (
     AuditRow,
     CredentialRow,
@@ -60,6 +60,34 @@ class Races:
 
         together(write, partial(read, store), partial(read, other))
 
+    def test_lists_see_one_moment(self, store: Storage, other: Storage) -> None:
+        """Counts, the catalogue and what a token opens are each of one moment, while all change."""
+        add(store, new_card())
+        store.transact(CARD, deposit)
+        finished = threading.Event()
+
+        def write() -> None:
+            try:
+                for number in range(40):
+                    add(store, new_card(number + 2))
+                    store.publish("plan", "a", b"", expected=number)
+                    store.transact(CARD, deposit)
+            finally:
+                finished.set()
+
+        def read(handle: Storage) -> None:
+            while not finished.is_set():
+                counts = handle.counts()
+                assert counts.cards == counts.credentials
+                revision, heads = handle.catalogue()
+                assert revision == sum(head.version for head in heads)
+                view = handle.resolve("pin", [b"SUMMER/1"], key="count")
+                assert view is not None
+                assert view.record is not None
+                assert view.record.seconds == view.card.version
+
+        together(write, partial(read, store), partial(read, other))
+
     def test_one_of_many_publishers_wins(self, store: Storage, other: Storage) -> None:
         """Of 16 who expect the same version one publishes, the others get VersionConflict."""
 
@@ -104,6 +132,39 @@ class Races:
             expected[0] = winner
         removed = together(*map(partial, [remove] * 16, handles, halves[0]))
         assert removed.count(True) == 1
+
+    def test_a_credential_is_added_by_one_of_many(self, store: Storage, other: Storage) -> None:
+        """Of 8 jobs that add cards with the same credential, one does; or with the same id."""
+
+        def offer(new: NewCard) -> Iterator[NewCard]:
+            time.sleep(0)  # lets another thread in, where nothing keeps it out
+            yield new
+
+        def work(handle: Storage, number: int) -> list[tuple[int, int]]:
+            won = []
+            for turn in range(5):
+                alike = new_card(1, f"{turn} {number}", token=b"%d" % turn)
+                same = new_card(1, f"{turn}", token=b"%d %d" % (turn, number))
+                mine = handle.add_cards(f"a {turn} {number}", offer(alike), redraw=lambda _: None)
+                try:
+                    won.append((mine, handle.add_cards(f"b {turn} {number}", offer(same))))
+                except ConstraintViolated:
+                    won.append((mine, 0))
+            return won
+
+        handles = enumerate((store, other) * 4)
+        won = together(*[partial(work, handle, number) for number, handle in handles])
+        for turn, each in enumerate(zip(*won, strict=True)):
+            assert [sum(counts) for counts in zip(*each, strict=True)] == [1, 1]
+            (first, second) = (list(counts).index(1) for counts in zip(*each, strict=True))
+            view = other.resolve("pin", [b"%d" % turn])
+            assert view is not None
+            assert view.card.id == f"{turn} {first}/1"
+            assert other.resolve("pin", [b"%d %d" % (turn, n) for n in range(8)]) is not None
+            assert [row.token for row in other.credentials([f"{turn}/1"])] == [
+                b"%d %d" % (turn, second)
+            ]
+        assert store.count_cards() == store.counts().credentials == 10
 
     def test_a_job_is_done_once_by_many(self, store: Storage, other: Storage) -> None:
         """Of 8 who do the same job, and suspend the same event, one does; all get its answer."""

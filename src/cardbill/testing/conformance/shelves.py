@@ -68,3 +68,16 @@ class Shelves:
             assert other.append_audit(row._replace(at=2), after=after) is False
         assert store.append_audit(row, after=1) is True
         assert other.audit_log() == [(1, row), (2, row)]
+
+    def test_versions_and_positions_pass_ten(self, store: Storage, other: Storage) -> None:
+        """They are numbers: what follows 10 is 11, though as text 9 would be the newest."""
+        row = AuditRow(1, "actor", "action", "subject", b"")
+        for newest in range(12):
+            assert store.publish("plan", "a", b"%d" % newest, expected=newest).version == newest + 1
+            assert store.append_audit(row, after=newest) is True
+            assert other.last_audit() == (newest + 1, row)
+            assert other.append_audit(row, after=newest) is False
+            with pytest.raises(VersionConflict):
+                other.publish("plan", "a", b"x", expected=newest)
+        assert other.catalogue() == (12, [Head("plan", "a", 12)])
+        assert other.content("plan", "a", 12) == b"11"

@@ -56,6 +56,40 @@ def test_something_else():
 """
 
 
+WAITING = """
+import threading
+
+import pytest
+
+from cardbill.storage.memory import MemoryStorage
+from cardbill.testing import StorageContract
+
+
+class KeepsItsLock(MemoryStorage):
+    "Whoever raises an error in a step leaves the store locked."
+
+    def __init__(self):
+        super().__init__()
+        self.pen = threading.Lock()
+
+    def transact(self, card, decide, *, key=None, seen=None):
+        self.pen.acquire()
+        answer = super().transact(card, decide, key=key)
+        self.pen.release()
+        return answer
+
+
+class TestWaiting(StorageContract):
+    durable = shared = False
+    patience = 1
+
+    @pytest.fixture
+    def open_store(self):
+        store = KeepsItsLock()
+        return lambda: store
+"""
+
+
 MARKED = """\
     store_class = Forgetful
 
@@ -145,6 +179,19 @@ def test_workers_tell_the_same(reported, tmp_path):
     assert shared == alone
 
 
+def test_a_check_that_waits_for_ever_fails_and_says_where(tmp_path):
+    named = "error_in_a_step or an_old_view_raises_nothing or jobs or every_audit_row"
+    done = run(tmp_path, "-k", named, "--cardbill-report", "report.json", suite=WAITING)
+    assert done.returncode == 1, done.stdout + done.stderr
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    (store,) = report["stores"]
+    waited = "test_an_error_in_a_step_goes_to_the_caller"
+    result, reason = results(store)[waited]
+    assert (result, "it has not ended after 1 s" in reason) == ("failed", True)
+    assert results(store)["test_every_audit_row_follows_one_other"] == ("passed", "")
+    assert "self.pen.acquire()" in done.stdout
+
+
 def test_what_did_not_run_is_not_passed_over(tmp_path):
     done = run(tmp_path, "-k", "TestSound and jobs", "--cardbill-report", "report.json")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -232,7 +279,7 @@ def test_a_class_omits_what_those_above_it_do():
     class TestIt(AsyncStorageContract):
         omits: ClassVar = {"races": "because"}
 
-    assert TestIt.omits.keys() == {"processes", "crashes", "cuts", "races"}
+    assert TestIt.omits.keys() == {*AsyncStorageContract.omits, "races"}
     assert "races" not in AsyncStorageContract.omits
 
 

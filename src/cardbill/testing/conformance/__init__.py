@@ -71,6 +71,8 @@ class StorageContract(
             reason that the report shows.
         rounds: How often the tests that rely on chance repeat what they do; 1 suits every
             day, 20 a night.
+        patience: Seconds, for each round, after which a test that still runs has failed: a
+            store that waits for ever is told where (not on Windows).
     """
 
     @pytest.fixture

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
 from cardbill.storage.contract import Storage
+from cardbill.testing.conformance.patience import in_time
 
 
 class Wire(NamedTuple):
@@ -45,6 +46,7 @@ class Declared:
     durable = True
     shared = True
     rounds = 1
+    patience = 120.0
     omits: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -73,3 +75,9 @@ class Declared:
         reason = self.omits.get(name) or self.omits.get(checks(type(self)).get(name, ""))
         if reason:
             pytest.skip(reason)
+
+    @pytest.fixture(autouse=True)
+    def _ends(self) -> Iterator[None]:
+        """Fail when a check waits for what never comes."""
+        with in_time(self.patience * self.rounds):
+            yield

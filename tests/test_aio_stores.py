@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from cardbill.errors import StorageClosed, VersionConflict
+from cardbill.errors import CardbillError, StorageClosed, VersionConflict
 from cardbill.storage.aio.bridge import bridged, waited
 from cardbill.storage.aio.memory import AsyncMemoryStorage
 from cardbill.storage.aio.postgres import AsyncPostgresStorage
@@ -253,6 +253,44 @@ class ViewsTwice(AsyncMemoryStorage):
 )
 def test_the_suite_catches_a_store_that_lets_other_tasks_in(store, name):
     assert failures(store, [name]) == {name}
+
+
+class KeepsItsLockWhenCancelled(UnhurriedMemory):
+    def __init__(self):
+        super().__init__()
+        self.pen = asyncio.Lock()
+
+    async def transact(self, card, decide, *, key=None, seen=None):
+        await self.pen.acquire()
+        answer = await super().transact(card, decide, key=key)
+        self.pen.release()
+        return answer
+
+
+class WritesEntriesLater(UnhurriedMemory):
+    """Two transactions for one step: between them it waits, and may be cancelled."""
+
+    async def transact(self, card, decide, *, key=None, seen=None):
+        steps = []
+
+        def first(view):
+            steps.append(decide(view))
+            return steps[-1]._replace(entries=())
+
+        answer = await super().transact(card, first, key=key)
+        self._store._entries.setdefault(card, []).extend(steps[-1].entries)
+        return answer
+
+
+@pytest.mark.parametrize("store", [KeepsItsLockWhenCancelled, WritesEntriesLater])
+def test_the_suite_catches_a_store_that_cannot_be_cancelled(store, monkeypatch):
+    monkeypatch.setattr("cardbill.testing.conformance.aio._PATIENCE", 0.2)
+    suite = AsyncStorageContract()
+    with (
+        asyncio.Runner() as suite._runner,
+        pytest.raises((TimeoutError, AssertionError, CardbillError)),
+    ):
+        suite.test_a_cancelled_step_is_whole_or_nothing(store)
 
 
 class Bridging(UnhurriedMemory):

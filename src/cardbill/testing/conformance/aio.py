@@ -15,24 +15,30 @@ even a plugin of pytest for asyncio.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from contextvars import copy_context
-from functools import wraps
+from functools import partial, wraps
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import pytest
 
+from cardbill.errors import StorageUnavailable
 from cardbill.storage.aio.bridge import bridged, bridging, waited
 from cardbill.storage.aio.contract import AsyncStorage
 from cardbill.storage.aio.waiting import Waiting
 from cardbill.storage.contract import Storage
 from cardbill.testing.conformance import StorageContract
-from cardbill.testing.conformance.rows import AT_ONCE
+from cardbill.testing.conformance.rows import AT_ONCE, CARD, add, deposit, new_card
 
 __all__ = ["AsyncStorageContract"]
 
 T = TypeVar("T")
+
+_MOST_WAITS = 150
+_PATIENCE = 10
+"""Seconds after which a step that follows a cancelled one is held up by it."""
 
 
 class _Polite(Waiting):
@@ -72,7 +78,81 @@ def _on_the_loop(test: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-class AsyncStorageContract(StorageContract):
+class _Cut(Awaitable[T]):
+    """Awaits something, and has its task cancelled at the n-th place where it waits.
+
+    Attributes:
+        waits: At how many places it has waited.
+    """
+
+    def __init__(self, work: Awaitable[T], place: int) -> None:
+        self._steps = work.__await__()
+        self._place = place
+        self.waits = 0
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        go_on: Callable[[], Any] = partial(next, self._steps)
+        while True:
+            try:
+                waited_for = go_on()
+            except StopIteration as done:
+                return cast("T", done.value)
+            self.waits += 1
+            if self.waits == self._place:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+            try:
+                value = yield waited_for
+            except BaseException as error:  # noqa: BLE001  # it goes to what waits
+                go_on = partial(self._steps.throw, error)
+            else:
+                go_on = partial(self._steps.send, value)
+
+
+class Cancelled:
+    """What holds of a step that is cancelled."""
+
+    _runner: asyncio.Runner
+
+    def test_a_cancelled_step_is_whole_or_nothing(
+        self, open_async_store: Callable[[], AsyncStorage]
+    ) -> None:
+        """Wherever it waits: the step was taken or was not, and the next waits for nobody."""
+
+        async def cut(store: AsyncStorage, place: int) -> bool:
+            work = _Cut(store.transact(CARD, deposit, key="count"), place)
+            with suppress(asyncio.CancelledError, StorageUnavailable):
+                await asyncio.create_task(_done(work))
+            return work.waits >= place
+
+        async def play() -> None:
+            store = await bridged(open_async_store)
+            await bridged(add, _Polite(store), new_card())
+            for place in range(1, _MOST_WAITS):
+                was_cut = await cut(store, place)
+                async with asyncio.timeout(_PATIENCE):
+                    view = await store.view(CARD, "count")
+                    entries = await store.entries(CARD)
+                    balance = view.card.balance
+                    assert [row.balance_after for row in entries] == [*range(1_001, balance + 1)]
+                    assert view.record is None or view.record.seconds == view.card.version
+                    assert view.card.version == balance - 999
+                    assert await store.transact(CARD, deposit, key="count") == balance + 1
+                if not was_cut:
+                    break
+            else:
+                raise AssertionError("a step without end")
+            await store.close()
+
+        self._runner.run(play())
+
+
+async def _done(work: Awaitable[T]) -> T:
+    return await work
+
+
+class AsyncStorageContract(Cancelled, StorageContract):
     """What every asynchronous store must pass.
 
     Attributes:

@@ -128,6 +128,15 @@ def test_a_pin_is_shown_to_nobody_without_a_name_and_a_reason(
     assert not (shop.folder / "x.csv").exists()
 
 
+@pytest.mark.parametrize("actor", ["ann\0", "ann\n", "\ud800", "a" * 257])
+def test_who_asks_for_a_pin_has_a_name_that_every_store_keeps(shop: Shop, actor: str):
+    before = rows(shop.bill.storage)
+    with pytest.raises(InvalidInput, match="actor"):
+        shop.bill.batches.reveal("B/1", actor=actor, reason="r")
+    assert rows(shop.bill.storage) == before
+    shop.bill.batches.reveal("B/1", actor="a" * 256, reason="r")
+
+
 def test_a_keyring_for_looking_up_can_show_no_pin(shop: Shop):
     host = cardbill.Engine(shop.bill.storage, shop.keyring.without(["sealing/1"]), clock=shop.clock)
     assert host.authenticate(pin=shop.pin()).authenticated

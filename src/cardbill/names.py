@@ -12,6 +12,7 @@ from cardbill.errors import InvalidInput, MissingFields
 
 LONGEST_NAME = 64
 LONGEST_ID = 128
+LONGEST_ACTOR = 256
 _LANGUAGE_TAG = re.compile("[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 T = TypeVar("T")
@@ -136,9 +137,12 @@ def check_reason(what: str, actor: object, reason: object) -> None:
 
     Raises:
         MissingFields: One of them is left out or blank; the message names `what`.
-        InvalidInput: One of them is no text.
+        InvalidInput: One of them is no text, or the actor is none that a store keeps.
     """
     given = {"actor": actor, "reason": reason}
     texts = {name: check_kind(name, text or "", str) for name, text in given.items()}
     if missing := [name for name, text in texts.items() if not text.strip()]:
         raise MissingFields(what, missing)
+    if len(texts["actor"]) > LONGEST_ACTOR or not texts["actor"].isprintable():
+        problem = f"must have at most {LONGEST_ACTOR} printable characters"
+        raise InvalidInput("actor", actor, problem)

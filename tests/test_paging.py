@@ -1,4 +1,4 @@
-"""What is read page by page ends, also over a store that repeats itself."""
+"""What is read page by page ends, and so does the log, over a store that repeats itself."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -58,3 +58,14 @@ def test_a_statement_of_repeating_pages_is_refused(tmp_path: Path):
             pytest.raises(StorageError, match="repeats itself"),
         ):
             shop.bill.statement("B/1")
+
+
+def test_a_log_that_takes_nothing_after_its_newest_row_is_told(tmp_path: Path):
+    with open_shop("memory", tmp_path) as shop:
+        with (
+            patched((MemoryStorage, "append_audit", lambda *_, **__: False)),
+            pytest.raises(StorageError, match="takes nothing after it"),
+        ):
+            shop.bill.batches.reveal("B/1", actor="ann", reason="lost slip")
+        shop.bill.batches.reveal("B/1", actor="ann", reason="lost slip")
+        assert shop.bill.audit().clean

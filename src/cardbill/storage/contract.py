@@ -4,9 +4,25 @@ A store keeps rows of typed columns, which it may index and check, beside opaque
 only cardbill reads. It knows no business rule: every change of a card is a function that
 the engine hands to :meth:`Storage.transact`, and the store runs it as one atomic step.
 
-All instants are integer microseconds since 1970-01-01 UTC, all amounts integer ledger
-units; both fit a signed 64-bit column. Errors are those of :mod:`cardbill.errors`; a
-driver's own error never leaves a store. Every method may be called from any thread.
+What is kept comes back as it was given, in these very classes, with columns of ``int``,
+``str``, ``bytes`` or ``None`` and of no class derived from them; a list that is returned is
+the caller's own.
+
+- Integers: instants are microseconds since 1970-01-01 UTC, amounts are ledger units. Both
+  may be any that a signed 64-bit column holds, negative or zero; zero is not ``None``.
+- Text: at most 256 characters of Unicode, without NUL and lone surrogates; it may be empty.
+  Two texts are the same if their code points are: neither case nor accents, neither
+  composition nor spaces at the end are overlooked. Where rows come in order, texts rise by
+  code point, integers by value. A key of two parts is two parts, whatever is in them.
+- Bytes: any, none too. Where no other bound is named, 64 KiB must be accepted.
+- Pages: as many rows as there are, up to `limit`, which is 1 or more.
+
+Errors are those of :mod:`cardbill.errors`; a driver's own error never leaves a store. Every
+method may be called from any thread. Of several stores that are open on the same rows, in one
+process or many, each sees at once what another has answered: nothing but a `content`, which
+never changes, may be told from memory without a proof that it still holds. Whether a store may
+be carried over a fork, it says itself. What every store refuses before it writes is in
+:mod:`cardbill.storage.checks`.
 """
 
 from __future__ import annotations
@@ -308,7 +324,12 @@ class Storage(Protocol):
         A job that was done before does nothing and answers as it did then, without
         taking anything from `cards`; of two who do the same job at once, both may take
         theirs and one's are added. The iterable is read as it is stored, never kept
-        whole in memory; when it raises, nothing is added. Steps on cards go on meanwhile.
+        whole in memory (but by a store in memory); when it raises, nothing is added. Steps
+        on cards go on while it is read, however long that takes.
+
+        All three, `cards`, `redraw` and `approve`, may read this store, by this handle or by
+        another, in the same thread: so no reader may wait for a job. They see nothing of it.
+        A step that comes while `redraw` or `approve` runs may have to wait, and is not lost.
 
         Args:
             job: The key of the whole job.
@@ -328,7 +349,7 @@ class Storage(Protocol):
         """
 
     def view(self, card: str, key: str | None = None) -> View:
-        """Return what a step on that card would see now, without taking one.
+        """Return what a step on that card would see now, at one moment, without taking one.
 
         Raises:
             UnknownName: There is no such card.
@@ -440,7 +461,10 @@ class Storage(Protocol):
         """
 
     def catalogue(self) -> tuple[int, list[Head]]:
-        """Return the revision (0: nothing was ever published) and every name's head."""
+        """Return the revision (0: nothing was ever published) and every name's head.
+
+        Both are of one moment; heads come in any order.
+        """
 
     def content(self, kind: str, name: str, version: int) -> bytes:
         """Return an item's content.
@@ -522,4 +546,7 @@ class Storage(Protocol):
         """
 
     def close(self) -> None:
-        """Give back everything; may be called again. Later calls raise StorageClosed."""
+        """Give back everything; may be called again. Later calls raise StorageClosed.
+
+        Others that have the same rows open, in this process too, go on.
+        """

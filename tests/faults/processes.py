@@ -308,3 +308,43 @@ class KeepsFilesOpen(Filed):
 
 
 _KEPT: list[Any] = []
+
+
+@caught_by("test_closing_gives_back_everything")
+class KeepsFilesOfThreads(Filed):
+    """Each thread has a file of its own, and who closes the store closes that of its thread."""
+
+    def read(self, method, *values, **options):
+        if getattr(_OWN, "file", None) is None:
+            _OWN.file = self.path.with_suffix(".log").open("ab")
+            _KEPT.append(_OWN.file)
+        return super().read(method, *values, **options)
+
+    def close(self):
+        if (file := getattr(_OWN, "file", None)) is not None:
+            file.close()
+            _OWN.file = None
+        super().close()
+
+
+_OWN = threading.local()
+
+
+@caught_by("test_closing_amid_steps_loses_none", errors=(ValueError,))  # of a closed file
+class ClosesUnderAStep(Filed):
+    """What a step is about to use is gone when another thread closes the store."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.log = path.with_suffix(".log").open("ab")
+
+    @contextmanager
+    def lock(self):
+        with super().lock():
+            time.sleep(WINDOW)
+            self.log.flush()
+            yield
+
+    def close(self):
+        super().close()
+        self.log.close()

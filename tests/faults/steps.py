@@ -1,7 +1,9 @@
 """Slips in `transact` and `view`."""
 
 import time
+from collections import defaultdict
 from contextlib import nullcontext
+from threading import Lock
 
 from cardbill.errors import StorageUnavailable
 from cardbill.storage.checks import check_step
@@ -139,3 +141,29 @@ class TornResolve(TakenApart):
             return None
         time.sleep(WINDOW)
         return before._replace(record=super().view(before.card.id, key).record)
+
+
+@caught_by("test_steps_on_many_cards_keep_apart")
+class SharesScratchSpace(TakenApart):
+    """A lock for each card, and one place for what all of them are at."""
+
+    def __init__(self):
+        super().__init__()
+        self.locks = defaultdict(Lock)
+        self.step = None
+
+    def transact(self, card, decide, *, key=None, seen=None):
+        with self.locks[card]:
+            view = self.view(card, key)
+            self.step = decide(view)
+            time.sleep(WINDOW)
+            if self.step.card is not None:
+                self.check(view.card, self.step)
+                self.write(self.step)
+            return self.step.outcome
+
+
+@caught_by("test_a_step_may_have_many_rows")
+class WritesAThousandRows(TakenApart):
+    def write(self, step):
+        super().write(step._replace(records=step.records[:1_000]))

@@ -548,5 +548,7 @@ class Storage(Protocol):
     def close(self) -> None:
         """Give back everything; may be called again. Later calls raise StorageClosed.
 
-        Others that have the same rows open, in this process too, go on.
+        Others that have the same rows open, in this process too, go on. A step that is under
+        way in another thread is taken and told, or is not and raises ``StorageClosed``; what
+        a closed connection leaves unknown is ``StorageUnavailable``.
         """

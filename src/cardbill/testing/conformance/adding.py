@@ -66,7 +66,7 @@ class Adding:
         def offer(serial: int) -> NewCard:
             if serial in {2, 1_002, MANY}:
                 time.sleep(0.02)  # for the reader to have a look
-            return new_card(serial)
+            return new_card(serial, due_at=serial)
 
         def write() -> set[int]:
             try:
@@ -79,6 +79,7 @@ class Adding:
             while not finished.is_set():
                 first = opened(other, "pin", [b"SUMMER/1"])
                 seen |= {other.count_cards(), len(other.find_cards(BATCH, limit=MANY))}
+                seen |= {other.counts().cards, len(other.due(MANY, limit=MANY))}
                 assert first is None or max(seen) == MANY
             return seen
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 
-from cardbill.errors import ConstraintViolated, VersionConflict
+from cardbill.errors import (
+    ConstraintViolated,
+    StorageClosed,
+    StorageUnavailable,
+    VersionConflict,
+)
 from cardbill.storage.contract import (
     AuditRow,
     CredentialRow,
@@ -19,9 +24,13 @@ from cardbill.storage.contract import (
 )
 from cardbill.testing.conformance.rows import CARD, add, deposit, kept, new_card, together
 
+_MOST_STEPS = 2_000
+
 
 class Races:
     """What holds whoever else is at work."""
+
+    durable: bool
 
     def test_no_step_is_lost(self, store: Storage, other: Storage) -> None:
         """Steps on a card see each other, from 16 threads too."""
@@ -35,6 +44,57 @@ class Races:
         card, entries, records = kept(other)
         assert (card.version, card.balance, records[0].seconds) == (161, 1_160, 161)
         assert [row.balance_after for row in entries] == list(range(1_001, 1_161))
+
+    def test_steps_on_many_cards_keep_apart(self, store: Storage, other: Storage) -> None:
+        """Of 16 threads each goes from card to card: every card has its own steps, and all."""
+        cards = [new_card(serial) for serial in range(1, 5)]
+        add(store, *cards)
+
+        def work(handle: Storage, number: int) -> None:
+            for turn in range(12):
+                card = cards[(number + turn) % len(cards)].card.id
+                handle.transact(card, deposit, key="count")
+
+        together(*[partial(work, each, n) for n, each in enumerate((store, other) * 8)])
+        for new in cards:
+            card, entries, records = kept(other, new.card.id)
+            assert (card.version, card.balance, records[0].seconds) == (49, 1_048, 49)
+            assert [row.balance_after for row in entries] == list(range(1_001, 1_049))
+
+    def test_closing_amid_steps_loses_none(self, open_store: Callable[[], Storage]) -> None:
+        """Who closes a store that is at work ends it: each step is taken and told, or not."""
+        store = open_store()
+        add(store, new_card())
+        told: list[int] = []
+        unknown: list[StorageUnavailable] = []
+
+        def work() -> None:
+            for _ in range(_MOST_STEPS):
+                try:
+                    told.append(store.transact(CARD, deposit, key="count"))
+                except StorageClosed:
+                    return
+                except StorageUnavailable as error:
+                    unknown.append(error)
+
+        def end() -> None:
+            for _ in range(_MOST_STEPS):
+                store.count_cards()
+                if len(told) >= 8:
+                    break
+            store.close()
+
+        together(work, work, work, work, end)
+        assert len(set(told)) == len(told)
+        if not self.durable:
+            return  # there is no way to look
+        again = open_store()
+        card, _, records = kept(again)
+        assert len(told) <= card.version - 1 <= len(told) + len(unknown)
+        entries = again.entries(CARD, limit=card.version)
+        assert [row.balance_after for row in entries] == list(range(1_001, card.balance + 1))
+        assert records[0].seconds == card.version == card.balance - 999
+        again.close()
 
     def test_readers_see_whole_steps(self, store: Storage, other: Storage) -> None:
         """A view is of one moment, and no reader goes back in time."""

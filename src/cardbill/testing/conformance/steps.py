@@ -28,6 +28,8 @@ from cardbill.testing.conformance.rows import (
     throw,
 )
 
+_MANY = 2_500
+
 
 class Steps:
     """What `transact` and `view` promise to one caller."""
@@ -156,6 +158,16 @@ class Steps:
         for seq in (1, 2):
             refuses(store, change(entry_row(seq=seq, amount=5), record_row(), balance=7))
         refuses(store, change(entry_row(seq=3), entry_row(seq=3), record_row()))
+
+    def test_a_step_may_have_many_rows(self, store: Storage, other: Storage) -> None:
+        """More than a statement has parameters: all of them are stored, and told at once."""
+        add(store, new_card())
+        entries = [entry_row(seq=seq) for seq in range(1, _MANY + 1)]
+        records = [record_row(key=f"{number:05}") for number in range(_MANY)]
+        assert store.transact(CARD, change(*entries, *records)) == "done"
+        assert other.entries(CARD, limit=_MANY + 1) == entries
+        assert other.records(card=CARD, limit=_MANY + 1) == records
+        assert sorted(other.calls_by_id("1")) == records
 
     def test_a_later_record_replaces_an_earlier(self, store: Storage, other: Storage) -> None:
         """Records are unique by card and key; the latest step's counts, and is found."""

@@ -75,3 +75,32 @@ class HandsOutItsOwnList(TakenApart):
     def entries(self, card, *, after=0, limit=500):
         rows = super().entries(card, after=after, limit=limit)
         return rows if after else self._entries.get(card, rows)
+
+
+@caught_by("test_the_widest_integers_come_back")
+class TakesZeroForNever(TakenApart):
+    def write(self, step):
+        expires = step.card.expires_at or None
+        super().write(step._replace(card=step.card._replace(expires_at=expires)))
+
+
+@caught_by("test_a_step_writes_card_entries_and_records")
+class KeepsWhatBecomesNone(TakenApart):
+    """As `COALESCE(new, old)` does."""
+
+    def write(self, step):
+        card, old = step.card, self._cards[step.card.id]
+        expires = old.expires_at if card.expires_at is None else card.expires_at
+        super().write(step._replace(card=card._replace(expires_at=expires)))
+
+
+@caught_by("test_a_step_writes_card_entries_and_records")
+class ReplacesSomeColumns(TakenApart):
+    """An upsert that leaves a column out of what it updates."""
+
+    def write(self, step):
+        kept = [
+            record._replace(tax=self._records.get(record[:2], record).tax)
+            for record in step.records
+        ]
+        super().write(step._replace(records=kept))

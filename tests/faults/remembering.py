@@ -67,3 +67,12 @@ class LooksBeforeItLocks(Remembers):
             with self.guard():
                 self.write(step)
         return step.outcome
+
+
+@caught_by("test_an_old_view_loses_no_step")
+class ComparesAmounts(Remembers):
+    """What was seen still holds if as much is on the card: as after a step that took nothing."""
+
+    def stands(self, seen, now):
+        amounts = {"balance": seen.card.balance, "held": seen.card.held}
+        return now == seen._replace(card=now.card._replace(**amounts))

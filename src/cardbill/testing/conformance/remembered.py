@@ -41,6 +41,11 @@ def once(view: View) -> Step[str]:
     return change(record_row(), balance=1)(view)
 
 
+def _renewed(view: View) -> Step[None]:
+    """Write the card as it was seen, as its next version."""
+    return Step(None, view.card._replace(version=view.card.version + 1))
+
+
 class Remembered:
     """What `transact` promises whatever it is told was seen."""
 
@@ -67,6 +72,10 @@ class Remembered:
         card, entries, records = kept(store)
         assert (card.version, card.balance, records[0].seconds) == (4, 1_003, 4)
         assert [row.balance_after for row in entries] == [1_001, 1_002, 1_003]
+        seen = other.view(CARD)
+        store.transact(CARD, change(state=b"used"))  # which changes no amount
+        other.transact(CARD, _renewed, seen=seen)
+        assert store.view(CARD).card == card._replace(version=6, state=b"used")
 
     def test_an_old_view_refuses_nothing(self, store: Storage, other: Storage) -> None:
         """A step that would change nothing is decided on the card as it is now."""

@@ -52,6 +52,12 @@ class Steps:
         }
         assert store.transact(CARD, change(*entries, *records, **columns)) == "done"
         assert kept(other) == (card_row()._replace(version=2, **columns), entries, records)
+        less: dict[str, Any] = {"held": 0, "blocked": 0, "state": b""}
+        less |= dict.fromkeys(("first_used_at", "expires_at", "due_at"))
+        fewer = record_row(carrier=None, cost=None, kind="other", number="", tax=9, format=2)
+        store.transact(CARD, change(fewer, **less))
+        card = card_row()._replace(version=3, **columns)._replace(**less)
+        assert kept(other) == (card, entries, [fewer, *records[1:]])
 
     def test_a_step_sees_card_record_and_revision(self, store: Storage, other: Storage) -> None:
         """The view holds the card, this card's record of the key, the catalogue's revision."""

@@ -46,7 +46,7 @@ class Declared:
     durable = True
     shared = True
     rounds = 1
-    patience = 120.0
+    patience = 100.0
     omits: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -31,8 +31,9 @@ class AsyncStorage(Protocol):
     `decide` may ask the store meanwhile, so call them by
     :func:`~cardbill.storage.aio.bridge.bridged`, ``await bridged(redraw, card)`` say; or on a
     thread, where what they ask has to be answered without waiting. A store belongs to one event
-    loop. A method that is cancelled was done or was not, never by half; the same may be asked
-    again, as after ``StorageUnavailable(outcome_unknown=True)``.
+    loop, and lets it go on: what has to wait, for a lock or a disk too, is awaited. A method that
+    is cancelled was done or was not, never by half; the same may be asked again, as after
+    ``StorageUnavailable(outcome_unknown=True)``.
     """
 
     async def transact(

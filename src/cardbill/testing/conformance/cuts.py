@@ -16,7 +16,7 @@ from cardbill.errors import StorageUnavailable
 from cardbill.storage.contract import AuditRow, CredentialRow, Storage, SuspenseRow, Tally
 from cardbill.testing.conformance.declaring import Wire
 from cardbill.testing.conformance.proxy import HOST, Proxy
-from cardbill.testing.conformance.rows import CARD, add, deposit, kept, new_card, together
+from cardbill.testing.conformance.rows import BATCH, CARD, add, deposit, kept, new_card, together
 
 T = TypeVar("T")
 
@@ -110,17 +110,26 @@ class Cuts:
     def test_a_server_out_of_reach_is_told(
         self, store: Storage, proxy: Proxy, far: Storage
     ) -> None:
-        """StorageUnavailable, never a driver's error; and all is well once it is back."""
+        """StorageUnavailable, never a driver's error or what is remembered; then all is well."""
         add(store, new_card())
         assert far.transact(CARD, deposit) == 1_001
-        proxy.refuse(refusing=True)
-        calls: tuple[Callable[[], object], ...] = (
-            lambda: far.view(CARD),
+        reads: tuple[Callable[[], object], ...] = (
+            partial(far.view, CARD),
+            partial(far.resolve, "pin", [b"SUMMER/1"]),
+            partial(far.find_cards, BATCH),
+            partial(far.entries, CARD),
+            partial(far.due, 9),
+            far.catalogue,
+            far.audit_log,
+        )
+        writes: tuple[Callable[[], object], ...] = (
             lambda: far.transact(CARD, deposit),
             lambda: far.add_cards("job", [new_card(2)]),
-            lambda: far.resolve("pin", [b"SUMMER/1"]),
         )
-        for call in calls:
+        for call in reads:
+            call()
+        proxy.refuse(refusing=True)
+        for call in (*reads, *writes):
             with pytest.raises(StorageUnavailable):
                 call()
         proxy.refuse(refusing=False)

@@ -57,7 +57,7 @@ class AsyncStorage(Protocol):
         """Add cards in bulk: all of them become visible at once, or none."""
 
     async def view(self, card: str, key: str | None = None) -> View:
-        """Return what a step on that card would see now, without taking one."""
+        """Return what a step on that card would see now, at one moment, without taking one."""
 
     async def resolve(
         self, kind: str, tokens: Sequence[bytes], *, key: str | None = None

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from itertools import count
 from typing import Any, NoReturn, TypeVar
 
 import pytest
@@ -183,7 +182,8 @@ def _in_threads(*work: Callable[[], T]) -> list[T]:
 
     def begin(place: int, each: Callable[[], T]) -> None:
         barrier.wait()
-        sys.setprofile(_gives_way())
+        _RESTLESSNESS.left = _RESTLESS
+        sys.setprofile(_give_way)
         try:
             found[place] = (each(),)
         except BaseException as error:  # noqa: BLE001  # it is raised where the others are awaited
@@ -210,21 +210,28 @@ def _in_threads(*work: Callable[[], T]) -> list[T]:
     return answers
 
 
-def _gives_way() -> Callable[[object, str, object], None]:
-    """Return a profiler that lets other threads in where a function is called or left.
+class _Restlessness(threading.local):
+    """How often a thread of a race may still give way, and by what chance."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.chance = random.Random()
+
+
+_RESTLESSNESS = _Restlessness()
+
+
+def _give_way(_frame: object, _event: str, _what: object) -> None:
+    """Let other threads in now and then: a profiler, called where functions begin and end.
 
     A thread that is told to let others in is not obeyed for some 50 microseconds, in which a
     store in memory is done with all it does. This meets it half done.
     """
-    chance, calls = random.Random(), count(1)
-
-    def give_way(_frame: object, _event: str, _what: object) -> None:
-        if next(calls) > _RESTLESS:
-            sys.setprofile(None)
-        elif chance.random() < 0.1:
+    mine = _RESTLESSNESS
+    if mine.left:
+        mine.left -= 1
+        if mine.chance.random() < 0.1:
             time.sleep(0)
-
-    return give_way
 
 
 AT_ONCE: ContextVar[Callable[..., Sequence[Any]]] = ContextVar("AT_ONCE", default=_in_threads)

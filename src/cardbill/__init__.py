@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from cardbill.recounting import RecordExplanation
     from cardbill.registration import NotRegistered, RegisteredNumber, Registration
     from cardbill.reports.hung import HungCall
+    from cardbill.reports.log import LogLine, ParkedReport
     from cardbill.reports.margins import Margin, MarginBy
     from cardbill.reports.taxes import TaxPeriod, TaxTotal
     from cardbill.reports.utilisation import Utilisation
@@ -133,6 +134,7 @@ _HOMES = {
     "recounting": ("RecordExplanation",),
     "registration": ("NotRegistered", "RegisteredNumber", "Registration"),
     "reports.hung": ("HungCall",),
+    "reports.log": ("LogLine", "ParkedReport"),
     "reports.margins": ("Margin", "MarginBy"),
     "reports.taxes": ("TaxPeriod", "TaxTotal"),
     "reports.utilisation": ("Utilisation",),
@@ -207,6 +209,7 @@ __all__ = [
     "LimitedBy",
     "Line",
     "LineKind",
+    "LogLine",
     "Margin",
     "MarginBy",
     "Match",
@@ -219,6 +222,7 @@ __all__ = [
     "Outcome",
     "Package",
     "PackageAmount",
+    "ParkedReport",
     "PassedOver",
     "Plan",
     "PriceLine",

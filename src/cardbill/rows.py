@@ -62,7 +62,7 @@ def open_card(row: CardRow, seals: Seals) -> tuple[Card, Trail, bytes]:
 def read_card(row: CardRow) -> tuple[Card, Trail, bytes]:
     """Do what :func:`open_card` does without looking at the seal: for audits without keys."""
     check_format(row.format)
-    with _readable(f"card {row.id}"):
+    with readable(f"card {row.id}"):
         state, trail = split_state(row.state)
         card = load_card(
             state, card_id=row.id, batch=row.batch, serial=row.serial, version=row.version
@@ -154,7 +154,7 @@ def record_from_row(row: RecordRow, seals: Seals) -> CallRecord:
 def read_record(row: RecordRow) -> CallRecord:
     """Do what :func:`record_from_row` does without looking at the seal."""
     check_format(row.format)
-    with _readable(f"card {row.card}, record {row.key}"):
+    with readable(f"card {row.card}, record {row.key}"):
         return load_record(
             split_detail(row.detail)[0],
             call_id=row.call,
@@ -216,7 +216,7 @@ def operation_from_row(row: RecordRow, seals: Seals) -> Operation:
 def read_operation(row: RecordRow) -> Operation:
     """Do what :func:`operation_from_row` does without looking at the seal."""
     check_format(row.format)
-    with _readable(f"card {row.card}, record {row.key}"):
+    with readable(f"card {row.card}, record {row.key}"):
         return load_operation(
             split_detail(row.detail)[0],
             key=row.key.removeprefix("op:"),
@@ -229,7 +229,7 @@ def read_operation(row: RecordRow) -> Operation:
         )
 
 
-class _readable:  # noqa: N801  # reads as a with statement; a class is cheaper than a generator
+class readable:  # noqa: N801  # reads as a with statement; a class is cheaper than a generator
     """What decoding foreign bytes raises becomes one named error, without the bytes."""
 
     def __init__(self, what: str) -> None:

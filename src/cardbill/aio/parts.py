@@ -153,3 +153,5 @@ class AsyncReports(Part[Reports]):
     denials = awaited(Reports.denials)
     hung_calls = streamed(Reports.hung_calls)
     what_if = awaited(Reports.what_if)
+    log = streamed(Reports.log)
+    suspense = streamed(Reports.suspense)

@@ -20,8 +20,9 @@ from cardbill.inquiry import account_at, card_at
 from cardbill.instants import aware, zone
 from cardbill.ledger import EntryKind
 from cardbill.names import check_choice, check_count, check_date
-from cardbill.paging import call_rows, card_rows, due_cards
+from cardbill.paging import audit_rows, call_rows, card_rows, due_cards, suspense_rows
 from cardbill.reports.hung import HungCall, expired_call, open_calls
+from cardbill.reports.log import LogLine, ParkedReport, log_line, parked_report
 from cardbill.reports.margins import Margin, MarginBy, margins
 from cardbill.reports.taxes import TaxPeriod, TaxTotal, TaxTotals
 from cardbill.reports.utilisation import Utilisation, utilisation
@@ -273,6 +274,47 @@ class Reports:
             return compare(records, before, lambda hold: own(hold.deck), instant)
         other = deck if isinstance(deck, Deck) else self._deck(deck)
         return compare(records, before, lambda _: other, instant, other.currency)
+
+    def log(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        actor: str | None = None,
+        subject: str | None = None,
+    ) -> Iterator[LogLine]:
+        """Yield what operators did, and cardbill itself, in the order in which it was noted.
+
+        Whether a row was altered is not for this to say: ``Engine.audit`` does.
+
+        Args:
+            since: Only what was noted at this instant or later; default: all.
+            until: Only what was noted before it; default: all.
+            actor: Only what they did; ``""``: cardbill itself; default: everybody.
+            subject: Only what was done to this card, or to what has this name; default: all.
+
+        Raises:
+            InvalidInput: An instant has no time zone.
+            RowUnreadable: A row was damaged.
+        """
+        begin, end = _instant("since", since), _instant("until", until)
+        lines = (log_line(position, row) for position, row in audit_rows(self._storage))
+        return (
+            line
+            for line in lines
+            if (begin is None or begin <= line.at)
+            and (end is None or line.at < end)
+            and actor in (None, line.actor)
+            and subject in (None, line.subject)
+        )
+
+    def suspense(self) -> Iterator[ParkedReport]:
+        """Yield the reports of calls on cards that the store never had, by their keys.
+
+        Raises:
+            RowUnreadable: One was damaged.
+        """
+        return map(parked_report, suspense_rows(self._storage))
 
     # -- inside ---------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,7 @@ from cardbill.testing.conformance.rows import (
 
 DETAIL = bytes(range(256)) * (LARGEST_STATE // 256)
 _OPENINGS = 5
+_SHORT = 1_024
 LONGEST = ("\u00fc" * 64, "\u96fb" * 64, "c" * 128)
 """A batch's name, another name, and a call id, as long as they get."""
 
@@ -51,6 +53,21 @@ TEXTS = (
     *("Z\u00fcrich \u96fb\u8a71 \U0001f600", "\u00e9", "e\u0301", "\u202eback", "upper", "UPPER"),
 )
 """What must come back as it went in, each apart from all others."""
+
+
+def shown(value: Any) -> Any:
+    """Return rows with a digest in place of each long detail.
+
+    They are alike if the rows are; and pytest, which in CI compares byte by byte whatever
+    differs, is done at once.
+    """
+    if isinstance(value, bytes) and len(value) > _SHORT:
+        return len(value), hashlib.sha256(value).hexdigest()
+    if isinstance(value, list):
+        return [shown(each) for each in value]
+    if isinstance(value, tuple):
+        return type(value), *map(shown, value)
+    return value
 
 
 class Contents:
@@ -128,8 +145,10 @@ class Contents:
         record = record_row(new.card.id, key, batch=batch, call=call, detail=DETAIL)
         record = record._replace(destination=name, carrier=name)
         store.transact(new.card.id, change(entry, record))
-        assert kept(other, new.card.id) == (new.card._replace(version=2), [entry], [record])
-        assert other.calls_by_id(call) == other.records(batch=batch) == [record]
+        card = new.card._replace(version=2)
+        assert shown(kept(other, new.card.id)) == shown((card, [entry], [record]))
+        assert shown(other.calls_by_id(call)) == shown([record])
+        assert shown(other.records(batch=batch)) == shown([record])
         assert other.calls_by_id(call[:-1]) == []
         assert other.count_cards(batch=batch) == 1
         assert other.find_cards(twin.card.batch) == [twin.card]
@@ -137,12 +156,12 @@ class Contents:
             item, key = name[:-1] + last, call.ljust(LARGEST_TEXT - 1, ".") + last
             row = SuspenseRow(key, 1, batch, call, DETAIL)
             assert store.publish("plan", item, DETAIL, expected=0) == Head("plan", item, 1)
-            assert other.content("plan", item, 1) == DETAIL
+            assert shown(other.content("plan", item, 1)) == shown(DETAIL)
             assert store.suspend(row)
-            assert other.suspended()[-1] == row
+            assert shown(other.suspended()[-1]) == shown(row)
         audited = AuditRow(1, name, "action", name * 4, DETAIL)
         assert store.append_audit(audited, after=0)
-        assert other.last_audit() == (1, audited)
+        assert shown(other.last_audit()) == shown((1, audited))
 
     def test_what_comes_back_is_plain(self, store: Storage, other: Storage) -> None:
         """Rows of the contract's classes, columns of int, str, bytes or None: the caller's own."""

@@ -17,11 +17,12 @@ from cardbill import money
 from cardbill.accesscost import AccessLeg
 from cardbill.buckets import Draw
 from cardbill.callterms import BillKind, BillLine
+from cardbill.dialing import is_digits
 from cardbill.errors import FloatRefused, InvalidHandle, InvalidInput
 from cardbill.exchange import Quote
 from cardbill.holds import LONGEST_TALK_MS, Hold, whole_seconds
 from cardbill.instants import aware
-from cardbill.names import check_count, check_id, check_kind
+from cardbill.names import LONGEST_NAME, check_count, check_id, check_kind
 from cardbill.taxengines import TaxDecision
 from cardbill.taxes import Taxed
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from moneyed import Money
+
+_DIGITS = 19  # of a serial, at most
 
 
 class Outcome(Enum):
@@ -352,6 +355,8 @@ def parse_handle(handle: object) -> tuple[str, str]:
     except (ValueError, binascii.Error):
         raise InvalidHandle("handle", None, "is no call handle of this library") from None
     card_id, newline, call_id = both.partition("\n")
-    if not newline or "/" not in card_id:
+    batch, slash, serial = card_id.rpartition("/")
+    named = 1 <= len(batch) <= LONGEST_NAME and batch.isprintable()
+    if not (newline and slash and named and 1 <= len(serial) <= _DIGITS and is_digits(serial)):
         raise InvalidHandle("handle", None, "is no call handle of this library")
     return card_id, check_id("call_id", call_id)
